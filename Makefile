@@ -1,0 +1,45 @@
+# Everything runs in .venv, which the first command makes. Python 3.11 or later is all it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test check bench clean
+
+help:
+	@echo "make demo    set up and see the main job done on real data"
+	@echo "make test    set up and run all tests, notebooks included"
+	@echo "make check   format, lint, types, import directions"
+	@echo "make bench   measure, as ratios to a reference in the same run"
+
+demo: .venv/.installed
+	@$(BIN)/python -m seastream_nb.demo
+
+test: .venv/.installed-dev
+	$(BIN)/pytest
+	$(BIN)/pytest -p no:cacheprovider -o addopts= --nbval --nbval-current-env \
+		--nbval-cell-timeout=120 --nbval-sanitize-with notebooks/sanitize.cfg notebooks
+
+check: .venv/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.installed-dev
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf .venv build dist *.egg-info .*_cache .hypothesis
+
+.venv/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"Python 3.11 or later is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.installed: .venv/.python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/.installed-dev: .venv/.python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ .venv/.installed
