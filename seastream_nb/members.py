@@ -1,0 +1,60 @@
+"""Members of a facade made of the core's: one line a method, with the core's full signature.
+
+A facade object has its core in `_core`; `next = blocking(Core.next)` is a method that runs
+`Core.next` on the I/O thread and waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from seastream_nb.portal import bridge, iterate, iterate_awaiting, run
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Core = TypeVar("Core")
+
+Method = Callable[Concatenate[Core, P], T]
+Coroutines = Callable[Concatenate[Core, P], Coroutine[Any, Any, T]]
+Generators = Callable[Concatenate[Core, P], AsyncGenerator[T, None]]
+
+
+def _method(core_method: Method[Core, P, Any], cross: Callable[[Any], T]) -> Method[Any, P, T]:
+    name = core_method.__name__
+
+    @wraps(core_method)
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        # By name, so that a facade can be written against a protocol or a base class.
+        return cross(getattr(self._core, name)(*args, **kwargs))
+
+    return method
+
+
+def blocking(core_method: Coroutines[Core, P, T]) -> Method[Any, P, T]:
+    """A facade method that runs the core's coroutine method and waits, as `run` does."""
+    return _method(core_method, run)
+
+
+def awaiting(core_method: Coroutines[Core, P, T]) -> Coroutines[Any, P, T]:
+    """A facade method that awaits the core's coroutine method, as `bridge` does."""
+    cross: Coroutines[Any, P, T] = _method(core_method, bridge)
+
+    @wraps(core_method)
+    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await cross(self, *args, **kwargs)
+
+    return method
+
+
+def blocking_iter(
+    core_method: Generators[Core, P, T],
+) -> Method[Any, P, Generator[T, None, None]]:
+    """A facade method that gives a plain generator over the core's, as `iterate` does."""
+    return _method(core_method, iterate)
+
+
+def awaiting_iter(core_method: Generators[Core, P, T]) -> Generators[Any, P, T]:
+    """A facade method that gives an asynchronous generator, as `iterate_awaiting` does."""
+    return _method(core_method, iterate_awaiting)

@@ -1,0 +1,71 @@
+"""A real IPython kernel for tests: runs cells, interrupts them, and is always killed."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jupyter_client.manager import KernelManager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jupyter_client.blocking.client import BlockingKernelClient
+
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a finished cell left: its printed lines, its error's name, and when it ended."""
+
+    lines: list[str]
+    error: str | None
+    ended: float
+
+
+@dataclass(frozen=True)
+class Kernel:
+    manager: KernelManager
+    client: BlockingKernelClient
+
+    def run(self, code: str, *, interrupt_at: str | None = None) -> tuple[Cell, float]:
+        """Run a cell; interrupt it once it prints `interrupt_at`.
+
+        Returns the cell and the seconds from the interrupt (else the start) to its end.
+        """
+        since = time.monotonic()
+        request = self.client.execute(code)
+        lines: list[str] = []
+        error: str | None = None
+        while True:
+            message: dict[str, Any] = self.client.get_iopub_msg(timeout=PATIENCE)
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if kind == "stream":
+                lines += content["text"].splitlines()
+                if interrupt_at in lines:
+                    interrupt_at, since = None, time.monotonic()
+                    self.manager.interrupt_kernel()
+            elif kind == "error":
+                error = content["ename"]
+            elif kind == "status" and content["execution_state"] == "idle":
+                ended = time.monotonic()
+                return Cell(lines, error, ended), ended - since
+
+
+@contextmanager
+def running_kernel() -> Iterator[Kernel]:
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel()
+    client = manager.client()
+    try:
+        client.start_channels()
+        client.wait_for_ready(timeout=PATIENCE)
+        yield Kernel(manager, client)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
