@@ -1,0 +1,1 @@
+"""The Redis backend: SeaStreamer's wire layout over plain connections."""
