@@ -37,9 +37,11 @@ clean:
 	@touch $@
 
 .venv/.installed: .venv/.python pyproject.toml
+	@echo "Installing into .venv, which takes about a minute the first time"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
 .venv/.installed-dev: .venv/.python pyproject.toml
+	@echo "Installing into .venv, which takes a few minutes the first time"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ .venv/.installed

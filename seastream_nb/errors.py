@@ -31,13 +31,16 @@ error that a Python user would catch.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class StreamError(Exception):
     """Any error of seastream_nb."""
 
     def _render_traceback_(self) -> list[str]:
         """Show one line in IPython, and still fail the cell (nbval and nbmake see the error)."""
-        return [f"{type(self).__name__}: {self}"]
+        return [" ".join(f"{type(self).__name__}: {self}".splitlines())]
 
 
 class ConnectError(StreamError, ConnectionError):
@@ -136,6 +139,10 @@ class DecodeError(StreamError, ValueError):
         self.entry_id = entry_id
         self.column = column
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        again = partial(type(self), entry_id=self.entry_id, column=self.column)
+        return again, self.args
+
 
 class ServerError(StreamError):
     """The server refused a command; the text is the server's own."""
@@ -151,6 +158,9 @@ class FileFormatError(FileError):
     def __init__(self, message: str, *, offset: int) -> None:
         super().__init__(message)
         self.offset = offset
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), offset=self.offset), self.args
 
 
 class ExportExists(FileError):

@@ -1,0 +1,115 @@
+"""What an option's value may be: each check gives the value that is meant, or a `ConfigError`.
+
+The error says what to give; who knows the option's name puts it before.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from seastream_nb.errors import ConfigError
+from seastream_nb.quantities import parse_duration, parse_size
+from seastream_nb.times import Fixed, Instant, parse_when
+from seastream_nb.url import Secret
+
+Check = Callable[[Any], Any]
+
+_ZERO = re.compile(r"0+ ?(?:w|d|h|m|min|s|ms|us|ns)")
+_NUMBERS = int | float | timedelta | np.integer | np.timedelta64
+
+
+def one_of(*allowed: str) -> Check:
+    """One of a few words."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and value in allowed:
+            return value
+        raise ConfigError(f"choose one of {', '.join(map(repr, allowed))}")
+
+    return check
+
+
+def or_none(check: Check) -> Check:
+    """None, or what the check allows."""
+    return lambda value: None if value is None else check(value)
+
+
+def flag(value: Any) -> bool:
+    """True or False, and nothing that merely counts as one of them."""
+    if type(value) is bool:
+        return value
+    raise ConfigError("give True or False")
+
+
+def number_from(least: int) -> Check:
+    """A whole number, `least` or more."""
+
+    def check(value: Any) -> int:
+        if type(value) is int and value >= least:
+            return value
+        raise ConfigError(f"give a whole number, {least} or more")
+
+    return check
+
+
+def text(value: Any) -> str:
+    """Text that is not empty."""
+    if isinstance(value, str) and value:
+        return value
+    raise ConfigError("give a text that is not empty")
+
+
+def secret(value: Any) -> Secret:
+    """Text that must not be shown."""
+    if isinstance(value, str | Secret):
+        return Secret(value) if isinstance(value, str) else value
+    raise ConfigError(f"give a text, not {type(value).__name__}")
+
+
+def file(value: Any) -> str:
+    """The path of a file that is there."""
+    if isinstance(value, str | os.PathLike) and Path(value).is_file():
+        return os.fspath(value)
+    raise ConfigError("there is no such file")
+
+
+def seconds(value: Any) -> float:
+    """The seconds of a duration, which is more than nothing.
+
+    >>> seconds("250ms")
+    0.25
+    """
+    return parse_duration(value) / 1e9
+
+
+def seconds_or_zero(value: Any) -> float:
+    """The seconds of a duration, which may be zero.
+
+    >>> seconds_or_zero("0s"), seconds_or_zero(0), seconds_or_zero("1m")
+    (0.0, 0.0, 60.0)
+    """
+    if isinstance(value, str):
+        zero = _ZERO.fullmatch(value) is not None
+    else:
+        zero = isinstance(value, _NUMBERS) and value is not False and not value
+    return 0.0 if zero else seconds(value)
+
+
+def size_or_auto(value: Any) -> int | Literal["auto"]:
+    """A size in bytes, or "auto"."""
+    return "auto" if isinstance(value, str) and value == "auto" else parse_size(value)
+
+
+def instant_ns(value: Any, zone: str) -> int:
+    """One point in time, in nanoseconds since the epoch; naive times are read in `zone`."""
+    moment = parse_when(value, tz=zone)
+    if isinstance(moment, Fixed) and isinstance(moment.position, Instant):
+        return moment.position.ns
+    raise ConfigError("give one point in time, such as '2026-11-23T02:30Z'")

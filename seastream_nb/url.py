@@ -1,0 +1,195 @@
+"""Streamer URLs: which server, how to reach it, and as whom.
+
+    redis://[user[:password]@]host[:port][,host[:port]...][/db]
+    rediss://...                      the same over TLS, always verified
+    redis+unix://[user[:password]@]/path/to/socket[?db=N]
+
+SeaStreamer drops credentials and the database of a URL silently; they are honoured here.
+No error repeats a part of the URL that may be a password, or a piece of one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NoReturn
+from urllib.parse import parse_qsl, quote, unquote
+
+from seastream_nb.errors import StreamUrlError
+
+DEFAULT_PORT = 6379
+SCHEMES = ("redis", "rediss", "redis+unix", "file", "stdio")
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,19}")
+_NODE = re.compile(
+    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+))(?::(?P<port>[0-9]{1,5}))?"
+)
+_DB = re.compile(r"[0-9]{1,9}")
+
+
+class Secret:
+    """A password that no repr, format or pickle shows.
+
+    >>> Secret("hunter2"), f"{Secret('hunter2')}", Secret("hunter2").reveal()
+    (***, '***', 'hunter2')
+    """
+
+    __slots__ = ("_reveal",)
+
+    def __init__(self, text: str) -> None:
+        # A closure, not a text: a dump of the attributes then shows nothing either.
+        self._reveal: Callable[[], str] = lambda: text
+
+    def reveal(self) -> str:
+        """The password itself."""
+        return self._reveal()
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.reveal() == other.reveal()
+
+    def __hash__(self) -> int:
+        return hash(self.reveal())
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a password is never pickled")
+
+
+@dataclass(frozen=True)
+class StreamerUri:
+    """A parsed streamer URL; `str()` gives it back with the password as `***`.
+
+    >>> uri = StreamerUri.parse("redis://ana:s3cret@db.example:6380/2")
+    >>> str(uri), uri.nodes, uri.db
+    ('redis://ana:***@db.example:6380/2', (('db.example', 6380),), 2)
+    """
+
+    scheme: str
+    nodes: tuple[tuple[str, int], ...] = ()
+    path: str = ""
+    db: int | None = None
+    username: str | None = None
+    password: Secret | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> StreamerUri:
+        """Read a URL. In a password `?` is written `%3F`, and everything else may be.
+
+        Raises:
+            StreamUrlError: saying what is wrong and how to write it.
+        """
+        scheme, separator, rest = text.partition("://")
+        if not separator:
+            raise StreamUrlError(f"this target has no scheme: write {_example(text)!r}")
+        scheme = _known_scheme(scheme.lower())
+        if scheme in ("file", "stdio"):
+            return cls(scheme=scheme, path=unquote(rest))
+        if scheme == "redis+unix":
+            return _with_socket(cls(scheme=scheme), rest)
+        return _with_nodes(cls(scheme=scheme), rest)
+
+    def __str__(self) -> str:
+        who = quote(self.username or "", safe="")
+        if self.password is not None:
+            who += ":***"
+        who += "@" if who else ""
+        if not self.nodes:
+            db = f"?db={self.db}" if self.db else ""
+            return f"{self.scheme}://{who}{quote(self.path)}{db}"
+        nodes = ",".join(
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.nodes
+        )
+        return f"{self.scheme}://{who}{nodes}" + (f"/{self.db}" if self.db else "")
+
+
+def _known_scheme(scheme: str) -> str:
+    if scheme in SCHEMES:
+        return scheme
+    # What stands before "://" may be the rest of a URL that was cut, with its password.
+    shown = f" {scheme!r}" if _SCHEME.fullmatch(scheme) else ""
+    close = difflib.get_close_matches(scheme, SCHEMES, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(SCHEMES)}"
+    raise StreamUrlError(f"unknown scheme{shown} in the URL; {hint}")
+
+
+def _with_nodes(uri: StreamerUri, rest: str) -> StreamerUri:
+    credentials, at, place = rest.rpartition("@")
+    if "?" in credentials:
+        raise StreamUrlError(
+            "there is a '?' before the '@' of the URL: write it as %3F in a password; "
+            "options are arguments of connect()"
+        )
+    place, _, query = place.partition("?")
+    if query:
+        raise _options_in_url(query, "write the database as in redis://host:6379/2")
+    nodes, _, db = place.partition("/")
+    if not nodes:
+        raise StreamUrlError(f"the URL names no host: write '{uri.scheme}://localhost'")
+    uri = replace(uri, nodes=tuple(map(_node, nodes.split(","))))
+    if db and not _DB.fullmatch(db):
+        raise StreamUrlError(
+            "what follows the host in the URL is no database number; "
+            "streams are named after connecting, as in streamer['ticks']"
+        )
+    return _with_user(replace(uri, db=int(db) if db else None), credentials, at)
+
+
+def _with_socket(uri: StreamerUri, rest: str) -> StreamerUri:
+    authority, slash, rest = rest.partition("/")
+    credentials, at, host = authority.rpartition("@")
+    if host or not slash:
+        raise StreamUrlError(
+            "redis+unix:// needs the absolute path of a socket: write three slashes, as in "
+            "'redis+unix:///run/redis.sock' or 'redis+unix://user:password@/run/redis.sock', "
+            "and a '/' in a password as %2F"
+        )
+    path, _, query = rest.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    db = options.pop("db", "") if query else "0"
+    if options:
+        raise _options_in_url(query, "a socket takes only ?db=")
+    if not _DB.fullmatch(db):
+        raise StreamUrlError("db= in the URL must be a number")
+    uri = replace(uri, path="/" + unquote(path), db=int(db) if query else None)
+    return _with_user(uri, credentials, at)
+
+
+def _with_user(uri: StreamerUri, credentials: str, at: str) -> StreamerUri:
+    username, colon, password = credentials.partition(":")
+    return replace(
+        uri,
+        username=unquote(username) or None,
+        password=Secret(unquote(password)) if at and colon else None,
+    )
+
+
+def _node(text: str) -> tuple[str, int]:
+    match = _NODE.fullmatch(text)
+    if match is None:
+        raise StreamUrlError(
+            "the host in the URL cannot be read: write host, host:port or [ipv6]:port, "
+            "after user:password@ where there is a password"
+        )
+    port = int(match["port"] or DEFAULT_PORT)
+    if not 0 < port < 2**16:
+        raise StreamUrlError("the port in the URL is not between 1 and 65535")
+    return match["ipv6"] or match["host"], port
+
+
+def _options_in_url(query: str, hint: str) -> StreamUrlError:
+    # Without a "=" it is no option, but maybe a piece of a password.
+    pairs = (each.partition("=") for each in query.split("&"))
+    names = ", ".join(name for name, equals, _ in pairs if equals)
+    shown = f" ({names})" if names else ""
+    return StreamUrlError(
+        f"the URL carries options{shown}: pass them to connect() instead, since TLS checks "
+        f"cannot be switched off in a URL; {hint}"
+    )
+
+
+def _example(text: str) -> str:
+    return f"redis://{text}" if _NODE.fullmatch(text) else "redis://localhost:6379"
