@@ -1,0 +1,254 @@
+"""The question behind a `Stream`: which entries, decoded how. Immutable, and no I/O.
+
+Builders return a new query. Times stay as they were said until a terminal pins them, because
+"ten minutes ago" needs the server's clock. What was said first counts first: after `first(n)` or
+`last(n)` nothing may narrow the range or filter, or the count would mean something else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import pyarrow.compute as pc
+
+from seastream_nb.errors import ConfigError
+from seastream_nb.keys import FIRST_ID, LAST_ID, EntryId
+from seastream_nb.message import Origin
+from seastream_nb.payload import Decode
+from seastream_nb.quantities import parse_duration
+from seastream_nb.times import (
+    Edge,
+    Instant,
+    Moment,
+    Position,
+    bound,
+    parse_when,
+    resolve,
+    zone_name,
+)
+
+RAW = Decode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contains:
+    """A filter on raw bytes; `field` None means the message field, or any field with `fields()`."""
+
+    needle: bytes
+    field: bytes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """What one shard held when it was looked at; `end` is the last id it ever gave out."""
+
+    origin: Origin
+    length: int = 0
+    first: EntryId | None = None
+    last: EntryId | None = None
+    end: EntryId | None = None
+    entry_bytes: int = 0
+    groups: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pinned:
+    """The shards of a query and their ends at one moment of the server's clock."""
+
+    extents: tuple[Extent, ...]
+    now_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardRange:
+    """The ids to read of one shard, both bounds inclusive."""
+
+    extent: Extent
+    start: EntryId
+    end: EntryId
+
+    @property
+    def origin(self) -> Origin:
+        """Where the entries live."""
+        return self.extent.origin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to read: finite, and the same at every reading.
+
+    `clamped`: the range was to end in the future and ends at the last entry instead.
+    `since_ns`, `until_ns`: its bounds in time, where it has such.
+    """
+
+    ranges: tuple[ShardRange, ...]
+    clamped: bool
+    since_ns: int | None
+    until_ns: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """Keys, bounds, filters, decoding and columns of one read."""
+
+    keys: tuple[bytes, ...]
+    lower: tuple[Moment, ...] = ()
+    upper: tuple[Moment, ...] = ()
+    window_ns: tuple[int, ...] = ()
+    first: int | None = None
+    last: int | None = None
+    shards: frozenset[int] | None = None
+    zone: str = "UTC"
+    decode: Decode = RAW
+    containing: tuple[Contains, ...] = ()
+    condition: pc.Expression | None = None
+    columns: tuple[str, ...] | None = None
+    pinned: Pinned | None = None
+
+    def since(self, when: Any) -> Query:
+        """Entries stamped `when` or later."""
+        return self._narrowed(lower=(*self.lower, parse_when(when, tz=self.zone)))
+
+    def until(self, when: Any) -> Query:
+        """Entries stamped before `when`."""
+        return self._narrowed(upper=(*self.upper, parse_when(when, tz=self.zone)))
+
+    def between(self, window: slice) -> Query:
+        """`since(window.start).until(window.stop)`; either may be left out."""
+        if window.step is not None:
+            raise ConfigError("a slice of a stream has no step: write stream[since:until]")
+        query = self
+        if window.start is not None:
+            query = query.since(window.start)
+        return query if window.stop is None else query.until(window.stop)
+
+    def within(self, duration: Any) -> Query:
+        """Entries of a window that ends now."""
+        return self._narrowed(window_ns=(*self.window_ns, parse_duration(duration)))
+
+    def head(self, count: int) -> Query:
+        """The first `count` messages."""
+        return self._counted("first", count)
+
+    def tail(self, count: int | float | str | timedelta) -> Query:
+        """The last `count` messages, or with a duration a window ending now."""
+        if isinstance(count, int) and not isinstance(count, bool):
+            return self._counted("last", count)
+        return self.within(count)
+
+    def sampled(self, count: int) -> Query:
+        """The same question, when `count` messages will be enough of an answer."""
+        return replace(self, first=min(count, self.first if self.first is not None else count))
+
+    def shard(self, *shards: int) -> Query:
+        """Entries of these shards only."""
+        for shard in shards:
+            if type(shard) is not int or shard < 0:
+                raise ConfigError(f"shard({shard!r}): a shard is a number, 0 or more")
+        if not shards:
+            raise ConfigError("shard() needs at least one number")
+        chosen = frozenset(shards)
+        return self._narrowed(shards=chosen if self.shards is None else self.shards & chosen)
+
+    def tz(self, zone: Any) -> Query:
+        """Naive times given after this are read in `zone`; `timestamp` is shown in it."""
+        return replace(self, zone=zone_name(zone))
+
+    def decoded(self, decode: Decode) -> Query:
+        """Payloads become columns this way."""
+        return replace(self, decode=decode)
+
+    def contains(self, needle: str | bytes, field: str | bytes | None) -> Query:
+        """Entries whose raw bytes hold `needle`."""
+        if not needle:
+            raise ConfigError(f"contains({needle!r}): give text or bytes to look for")
+        name = field.encode() if isinstance(field, str) else field
+        wanted = Contains(needle=needle.encode() if isinstance(needle, str) else needle, field=name)
+        return self._narrowed(containing=(*self.containing, wanted))
+
+    def where(self, expression: Any) -> Query:
+        """Rows for which a `pyarrow.compute` expression holds, after decoding."""
+        if not isinstance(expression, pc.Expression):
+            raise ConfigError(
+                f"where({expression!r}): give a pyarrow.compute expression, "
+                "as in pc.field('price') > 100"
+            )
+        both = expression if self.condition is None else self.condition & expression
+        return self._narrowed(condition=both)
+
+    def select(self, *columns: str) -> Query:
+        """These columns, in this order."""
+        if not columns or any(not isinstance(column, str) for column in columns):
+            raise ConfigError(f"select{columns!r}: give the names of columns")
+        if len(set(columns)) < len(columns):
+            raise ConfigError(f"select{columns!r} names a column twice")
+        return replace(self, columns=columns)
+
+    def pin(self, pinned: Pinned) -> Query:
+        """The same question about a fixed range."""
+        return replace(self, pinned=pinned)
+
+    def _narrowed(self, **changes: Any) -> Query:
+        if self.first is not None or self.last is not None:
+            raise ConfigError(
+                f"{self._count_text()} is counted after everything else: "
+                "give ranges and filters before it"
+            )
+        return replace(self, **changes)
+
+    def _counted(self, which: str, count: int) -> Query:
+        if type(count) is not int or count < 0:
+            raise ConfigError(f"{which}({count!r}): give a number of messages, 0 or more")
+        if self.first is not None or self.last is not None:
+            raise ConfigError(f"{self._count_text()} is set already")
+        return replace(self, first=count) if which == "first" else replace(self, last=count)
+
+    def _count_text(self) -> str:
+        return f"first({self.first})" if self.first is not None else f"last({self.last})"
+
+
+def plan(query: Query, pinned: Pinned) -> Plan:
+    """The ids to read of each shard.
+
+    Raises:
+        ConfigError: the range begins after it ends.
+    """
+    now = pinned.now_ns
+    lower = [resolve(moment, now) for moment in query.lower]
+    upper = [resolve(moment, now) for moment in query.upper]
+    clamped = any(isinstance(position, Instant) and position.ns > now for position in upper)
+    lower += [Instant(now - window) for window in query.window_ns]
+    upper += [Instant(now) for _ in query.window_ns]
+    ranges = []
+    for extent in pinned.extents:
+        if query.shards is not None and extent.origin.shard not in query.shards:
+            continue
+        unit = extent.origin.unit_ns
+        start = max((_lower_bound(position, extent) for position in lower), default=FIRST_ID)
+        stop = min((bound(position, unit_ns=unit) for position in upper), default=None)
+        if stop is not None and Edge.LATEST not in lower and start > stop:
+            raise ConfigError(
+                f"the range of {extent.origin.stream!r} begins at id {start}, after its end {stop}"
+            )
+        if extent.end is None or start > extent.end or stop == FIRST_ID:
+            continue
+        # An exclusive end `latest` is the end of the stream, so its last entry is in.
+        last = extent.end if stop in (None, LAST_ID) else min(extent.end, stop.previous())
+        if start <= last:
+            ranges.append(ShardRange(extent=extent, start=start, end=last))
+    since = [each.ns for each in lower if isinstance(each, Instant)]
+    until = [each.ns for each in upper if isinstance(each, Instant)]
+    return Plan(
+        ranges=tuple(ranges),
+        clamped=clamped,
+        since_ns=max(since, default=None),
+        until_ns=min([*until, now] if until else [], default=None),
+    )
+
+
+def _lower_bound(position: Position, extent: Extent) -> EntryId:
+    if position is Edge.LATEST:
+        return extent.end.next() if extent.end else FIRST_ID
+    return bound(position, unit_ns=extent.origin.unit_ns)

@@ -1,0 +1,211 @@
+"""Rows: what pages become before decoding, one row a message, of one shard or of several merged.
+
+Still raw bytes, in columns; each row knows which entry of which shard it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+import pyarrow as pa
+
+from seastream_nb.keys import EntryId
+from seastream_nb.message import Message, Origin
+from seastream_nb.page import Numbers, Page
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One row a message, not yet decoded: raw values and where each came from.
+
+    `payload` is the message field's value. With `fields` every entry is a row and each field is a
+    nullable binary array; a field that an entry repeats has its first value there and the later
+    ones in `repeated`, as (row, name, value); `payload` is then null or left out.
+    """
+
+    origins: tuple[Origin, ...]
+    origin: Numbers
+    ms: Numbers
+    sub: Numbers
+    payload: pa.BinaryArray | None = None
+    fields: dict[bytes, pa.BinaryArray] | None = None
+    repeated: tuple[tuple[int, bytes, bytes], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ms)
+
+    def entry_id(self, row: int) -> EntryId:
+        """The id of the entry that a row came from."""
+        return EntryId(int(self.ms[row]), int(self.sub[row]))
+
+    def origin_of(self, row: int) -> Origin:
+        """Where a row's entry lives."""
+        return self.origins[int(self.origin[row])]
+
+    def messages(self) -> list[Message]:
+        """The rows as messages; one without a payload (with `fields`) is left out."""
+        if self.payload is None:
+            return []
+        origins = [self.origins[number] for number in self.origin.tolist()]
+        ids = map(EntryId, self.ms.tolist(), self.sub.tolist())
+        found = zip(origins, ids, self.payload.to_pylist(), strict=True)
+        return [Message(origin, at, data) for origin, at, data in found if data is not None]
+
+    def without_values(self) -> Rows:
+        """Only where the rows came from, so that their bytes can be freed."""
+        return replace(self, payload=None, fields=None, repeated=())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values."""
+        columns = [self.payload, *(self.fields or {}).values()]
+        return sum(column.nbytes for column in columns if column is not None)
+
+    def take(self, rows: Numbers) -> Rows:
+        """The rows at these indexes, in this order."""
+        index = pa.array(rows)
+        moved = {int(old): new for new, old in enumerate(rows)} if self.repeated else {}
+        return replace(
+            self,
+            origin=self.origin[rows],
+            ms=self.ms[rows],
+            sub=self.sub[rows],
+            payload=None if self.payload is None else self.payload.take(index),
+            fields=None
+            if self.fields is None
+            else {name: values.take(index) for name, values in self.fields.items()},
+            repeated=tuple(
+                (moved[row], name, value) for row, name, value in self.repeated if row in moved
+            ),
+        )
+
+    def slice(self, start: int, stop: int) -> Rows:
+        """The rows from `start` to before `stop`, without a copy."""
+        length = max(0, min(stop, len(self)) - start)
+        return replace(
+            self,
+            origin=self.origin[start:stop],
+            ms=self.ms[start:stop],
+            sub=self.sub[start:stop],
+            payload=None if self.payload is None else self.payload.slice(start, length),
+            fields=None
+            if self.fields is None
+            else {name: values.slice(start, length) for name, values in self.fields.items()},
+            repeated=tuple(
+                (row - start, name, value)
+                for row, name, value in self.repeated
+                if start <= row < stop
+            ),
+        )
+
+
+def payload_rows(page: Page, entries: Numbers, values: pa.BinaryArray) -> Rows:
+    """One row an occurrence of a field, as `Page.occurrences` found them."""
+    whole = len(entries) == len(page) and bool((entries == np.arange(len(page))).all())
+    return Rows(
+        origins=(page.origin,),
+        origin=np.zeros(len(entries), dtype=np.int32),
+        ms=page.ms if whole else page.ms[entries],
+        sub=page.sub if whole else page.sub[entries],
+        payload=values,
+    )
+
+
+def field_rows(page: Page, names: Iterable[bytes] = (), *, payload: bytes | None = None) -> Rows:
+    """One row an entry, with the named fields as columns, or every field when none is named.
+
+    `payload` names the field that also becomes the payload.
+    """
+    pairs = page.pairs()
+    wanted = dict.fromkeys(names or pairs.names)
+    at: dict[bytes, dict[int, int]] = {name: {} for name in wanted}
+    repeated: list[tuple[int, int]] = []
+    for position, (row, name) in enumerate(zip(pairs.entry.tolist(), pairs.names, strict=True)):
+        if name in at and at[name].setdefault(row, position) != position:
+            repeated.append((row, position))
+    return Rows(
+        origins=(page.origin,),
+        origin=np.zeros(len(page), dtype=np.int32),
+        ms=page.ms,
+        sub=page.sub,
+        payload=None if payload is None else _first_values(page, payload),
+        fields={name: _scatter(pairs.values, rows, len(page)) for name, rows in at.items()},
+        repeated=tuple(
+            (row, pairs.names[position], pairs.values[position].as_py())
+            for row, position in repeated
+        ),
+    )
+
+
+def _first_values(page: Page, field: bytes) -> pa.BinaryArray:
+    entries, values = page.occurrences(field)
+    first = {entry: at for at, entry in reversed(list(enumerate(entries.tolist())))}
+    return _scatter(values, first, len(page))
+
+
+def _scatter(values: pa.BinaryArray, rows: dict[int, int], length: int) -> pa.BinaryArray:
+    index = np.zeros(length, dtype=np.int64)
+    missing = np.ones(length, dtype=bool)
+    where = np.fromiter(rows, dtype=np.int64, count=len(rows))
+    index[where] = np.fromiter(rows.values(), dtype=np.int64, count=len(rows))
+    missing[where] = False
+    if not rows:
+        return pa.nulls(length, pa.binary())
+    return values.take(pa.array(index, mask=missing))
+
+
+def concat_rows(parts: Sequence[Rows]) -> Rows:
+    """The rows of all parts, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    origins = tuple(dict.fromkeys(chain.from_iterable(part.origins for part in parts)))
+    number = {origin: index for index, origin in enumerate(origins)}
+    starts = np.cumsum([0] + [len(part) for part in parts])
+    return Rows(
+        origins=origins,
+        origin=np.concatenate(
+            [np.array([number[o] for o in part.origins], np.int32)[part.origin] for part in parts]
+        ),
+        ms=np.concatenate([part.ms for part in parts]),
+        sub=np.concatenate([part.sub for part in parts]),
+        payload=_concat([part.payload for part in parts]),
+        fields=_concat_fields(parts),
+        repeated=tuple(
+            (row + int(start), name, value)
+            for start, part in zip(starts, parts, strict=False)
+            for row, name, value in part.repeated
+        ),
+    )
+
+
+def _concat(arrays: list[pa.BinaryArray | None]) -> pa.BinaryArray | None:
+    return None if arrays[0] is None else pa.concat_arrays(arrays)
+
+
+def _concat_fields(parts: Sequence[Rows]) -> dict[bytes, pa.BinaryArray] | None:
+    if parts[0].fields is None:
+        return None
+    names = dict.fromkeys(chain.from_iterable(part.fields or () for part in parts))
+    return {
+        name: pa.concat_arrays(
+            [(part.fields or {}).get(name, pa.nulls(len(part), pa.binary())) for part in parts]
+        )
+        for name in names
+    }
+
+
+def message_rows(messages: Sequence[Message]) -> Rows:
+    """The rows that these messages would be read as."""
+    origins = tuple(dict.fromkeys(message.origin for message in messages))
+    number = {origin: index for index, origin in enumerate(origins)}
+    ids = [message.entry_id for message in messages]
+    return Rows(
+        origins=origins,
+        origin=np.array([number[message.origin] for message in messages], dtype=np.int32),
+        ms=np.array([each.ms for each in ids], dtype=np.uint64),
+        sub=np.array([each.sub for each in ids], dtype=np.uint64),
+        payload=pa.array([message.payload for message in messages], pa.binary()),
+    )
