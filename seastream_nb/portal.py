@@ -12,6 +12,7 @@ import asyncio
 import atexit
 import os
 import threading
+import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import suppress
 from contextvars import ContextVar
@@ -106,6 +107,7 @@ class _Crossing(Generic[T]):
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self.notify: Callable[[], object] | None = None
         self.tick: Callable[[], object] = _nothing
+        self.warnings: list[str] = []
         self._coroutine = coroutine
         self._task: asyncio.Task[T] | None = None
         self.done = False
@@ -138,6 +140,8 @@ class _Crossing(Generic[T]):
         return self.done or self._landed.acquire(timeout=seconds)
 
     def result(self) -> T:
+        for message in self.warnings:
+            warnings.warn(message, stacklevel=4)  # result, run or bridge, the facade's method
         task, self._task = self._task, None
         assert task is not None
         try:
@@ -158,6 +162,18 @@ def on_tick(function: Callable[[], object]) -> None:
     crossing = _crossing.get(None)
     if crossing is not None:
         crossing.tick = function
+
+
+def warn_caller(message: str) -> None:
+    """Warn in the caller's own thread, at the line that called the facade, when it gets the result.
+
+    Called in the coroutine. A warning on the I/O thread would name a line that nobody wrote.
+    """
+    crossing = _crossing.get(None)
+    if crossing is None:
+        warnings.warn(message, stacklevel=2)
+    else:
+        crossing.warnings.append(message)
 
 
 def loop() -> asyncio.AbstractEventLoop:

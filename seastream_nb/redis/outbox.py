@@ -1,0 +1,234 @@
+"""The queue between the threads that send and the task that writes: bounded, in batches.
+
+    any thread ─► queued ─► taken, and written ─► settled
+
+A batch is filled while it is the last one queued. Batches are taken and settled in their order, so
+the end of one is the end of all before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from seastream_nb import portal
+from seastream_nb.errors import MaybeSent, NotSent, ProducerClosed, QueueFull
+from seastream_nb.message import Origin
+from seastream_nb.receipt import Batch, Outcome
+from seastream_nb.redis import wire
+
+# Of a message: place, id, payload.
+PARTS = 3
+BATCH_PARTS = 1_000 * PARTS
+BATCH_BYTES = 1 * 2**20
+# What a queued message takes besides its payload.
+OVERHEAD = 200
+# Batches whose failures are remembered until somebody sees them.
+FAILED_BATCHES = 1_000
+
+
+class Place(NamedTuple):
+    """Where messages go, with the constant parts of their commands."""
+
+    origin: Origin
+    before: bytes
+    after: bytes
+    auto: bytes
+    """Both, with the id `*` between them."""
+
+    @classmethod
+    def make(cls, origin: Origin, field: bytes) -> Place:
+        """The place of the messages that are sent to a key in this field."""
+        before, after = wire.xadd_head(origin.key, field)
+        return cls(origin, before, after, before + b"$1\r\n*\r\n" + after)
+
+
+# An id of None is the server's to give.
+Message = tuple[Place, bytes | None, bytes]
+
+
+class OutgoingBatch(Batch):
+    """Messages that are written together.
+
+    Attributes:
+        parts: of each message its place, id and payload, one after another, until the end.
+        size: the bytes that they count for in the queue.
+        written: whether they may have reached the server.
+        stalled: whether they failed because the server was silent or away for too long.
+    """
+
+    __slots__ = ("parts", "size", "stalled", "written")
+
+    def __init__(self) -> None:
+        super().__init__()
+        # A tuple for each message would be one more object for the garbage collector to visit.
+        self.parts: list[Any] = []
+        self.size = 0
+        self.written = False
+        self.stalled = False
+
+    def __len__(self) -> int:
+        return len(self.parts) // PARTS
+
+    def __iter__(self) -> Iterator[Message]:
+        parts = iter(self.parts)
+        return zip(parts, parts, parts, strict=True)
+
+    def packed(self) -> bytes:
+        """The commands that send the messages."""
+        commands = [
+            b"%b$%d\r\n%b\r\n" % (place.auto, len(data), data)
+            if entry_id is None
+            else wire.xadd(place.before, place.after, entry_id, data)
+            for place, entry_id, data in self
+        ]
+        return b"".join(commands)
+
+    def attempts(self) -> list[str]:
+        """What was attempted with each message, for its error."""
+        return [f"sending to {place.origin.stream!r}" for place, _, _ in self]
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell what became of the messages, and forget the payloads."""
+        self.parts = []
+        super().settle(outcomes)
+
+
+class Outbox:
+    """Messages that were sent and are not answered yet, at most `limit` bytes of them."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._closed: str | None = None
+        self._bytes = 0
+        self._queued: deque[OutgoingBatch] = deque()
+        self._taken: deque[OutgoingBatch] = deque()
+        self._failed: deque[OutgoingBatch] = deque()
+        self._asleep = False
+        self._wake = asyncio.Event()
+
+    # Called by any thread. An interrupt comes after a call of a function, if it comes: wherever it
+    # does, the batches and the counters are right.
+
+    def check(self, size: int) -> None:
+        """Refuse a payload of so many bytes that cannot be queued now.
+
+        Raises:
+            ProducerClosed: none can any more.
+            QueueFull: there is no room. One that is larger than the queue may be there alone.
+        """
+        if self._closed is not None:
+            raise ProducerClosed(self._closed)
+        if self._bytes and self._bytes + size + OVERHEAD > self._limit:
+            raise QueueFull(
+                f"{self._bytes:,} bytes wait to be sent and max_queue is {self._limit:,}: "
+                "wait with flush(), or raise max_queue"
+            )
+
+    def put(self, message: Message, size: int) -> tuple[Batch, int]:
+        """Queue a message with so many bytes of payload; its batch and its place there.
+
+        Raises:
+            ProducerClosed, QueueFull: as `check`.
+        """
+        with self._lock:
+            if self._closed is not None or self._bytes + size + OVERHEAD > self._limit:
+                self.check(size)
+            queued = self._queued
+            batch = queued[-1] if queued else OutgoingBatch()
+            if len(batch.parts) >= BATCH_PARTS or batch.size >= BATCH_BYTES:
+                batch = OutgoingBatch()
+            index = len(batch.parts) // PARTS
+            batch.parts.extend(message)
+            if not index:
+                queued.append(batch)
+            batch.size += size + OVERHEAD
+            self._bytes += size + OVERHEAD
+        if self._asleep:
+            # Only the taker says that it is awake, so a wake lost to an interrupt is made again.
+            portal.call_soon(self._rouse)
+        return batch, index
+
+    # Called on the I/O thread.
+
+    def _rouse(self) -> None:
+        self._asleep = False
+        self._wake.set()
+
+    async def take(self) -> OutgoingBatch:
+        """The next batch, when there is one."""
+        while True:
+            with self._lock:
+                if self._queued:
+                    batch = self._queued.popleft()
+                    self._taken.append(batch)
+                    return batch
+                self._wake.clear()
+                self._asleep = True
+            await self._wake.wait()
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell what became of the oldest batch that was taken."""
+        with self._lock:
+            batch = self._taken.popleft()
+            self._bytes -= batch.size
+        batch.settle(outcomes)
+        if batch.unseen:
+            while self._failed and not self._failed[0].unseen:
+                self._failed.popleft()
+            if len(self._failed) == FAILED_BATCHES:
+                # The first failures are kept, and the last ones.
+                self._failed.pop()
+            self._failed.append(batch)
+
+    def close(self, reason: str) -> None:
+        """Let nothing more be queued; the first reason stays."""
+        with self._lock:
+            self._closed = self._closed or reason
+
+    def give_up(self, reason: object) -> None:
+        """Settle everything: what was written may have been sent, the rest was not."""
+        with self._lock:
+            self._taken.extend(self._queued)
+            self._queued.clear()
+        while self._taken:
+            batch = self._taken[0]
+            batch.stalled = True
+            kind = MaybeSent if batch.written else NotSent
+            self.settle([kind(f"{doing}: {reason}") for doing in batch.attempts()])
+
+    async def room(self, size: int) -> None:
+        """Wait until a payload of so many bytes can be queued and half of the queue is free.
+
+        Raises:
+            TimeoutError: the server was silent for so long that what waited has failed.
+        """
+        most = max(0, min(self._limit // 2, self._limit - size - OVERHEAD))
+        while self._bytes > most:
+            with self._lock:
+                oldest = [*self._taken, *self._queued][:1]
+            for batch in oldest:
+                await batch.ended()
+                if batch.stalled:
+                    raise TimeoutError("the server does not answer, and what waited has failed")
+
+    async def flush(self) -> None:
+        """Wait until everything queued so far is settled.
+
+        Raises:
+            NotSent, MaybeSent: the first failure that nobody has seen.
+        """
+        with self._lock:
+            last = [*self._taken, *self._queued][-1:]
+        for batch in last:
+            self._rouse()
+            await batch.ended()
+        unseen = [error for batch in self._failed for error in batch.unseen.values()]
+        self._failed.clear()
+        if unseen:
+            more = f" (and {len(unseen) - 1:,} more sends failed)" if len(unseen) > 1 else ""
+            raise type(unseen[0])(f"{unseen[0]}{more}")

@@ -1,0 +1,94 @@
+"""What a producer does on the I/O thread: write batches, and settle them as the answers come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from seastream_nb.errors import MaybeSent, NotSent, StreamError
+from seastream_nb.receipt import Outcome
+from seastream_nb.redis.connection import Link, LinkLost
+from seastream_nb.redis.outbox import Outbox, OutgoingBatch
+from seastream_nb.redis.pool import LinkPool
+
+BATCHES_IN_FLIGHT = 8
+
+
+class Writer:
+    """Empties an outbox into a link, and replaces the link when it breaks."""
+
+    def __init__(self, pool: LinkPool, link: Link, outbox: Outbox) -> None:
+        self._pool = pool
+        self._link = link
+        self._outbox = outbox
+        self._written: asyncio.Queue[tuple[OutgoingBatch, asyncio.Future[list[Any]]]]
+        self._written = asyncio.Queue(BATCHES_IN_FLIGHT)
+
+    async def run(self) -> None:
+        """Work until cancelled; however this ends, every message is settled then."""
+        reason: object = "the producer was closed before the answer came"
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._write_all())
+                tasks.create_task(self._settle_all())
+        except BaseExceptionGroup as group:
+            reason = f"the producer failed: {group.exceptions[0]!r}"
+            raise
+        finally:
+            self._outbox.close(f"{reason}")
+            self._outbox.give_up(reason)
+            self._pool.give_back(self._link)
+
+    async def _write_all(self) -> None:
+        while True:
+            batch = await self._outbox.take()
+            if not await self._connected():
+                continue
+            batch.written = True
+            answers = self._link.request([batch.packed()], len(batch))
+            await self._written.put((batch, answers))
+            await self._link.drained()
+
+    async def _connected(self) -> bool:
+        """Whether the link works, or could be replaced; else what waits is not sent."""
+        while not self._link.alive:
+            # What was written on the old link is settled first, to keep the order.
+            await self._written.join()
+            self._pool.give_back(self._link)
+            try:
+                self._link = await self._pool.take(doing=f"writing to {self._pool.address}")
+            except StreamError as error:
+                self._outbox.give_up(error)
+                return False
+        return True
+
+    async def _settle_all(self) -> None:
+        timeout = self._pool.options.timeout
+        while True:
+            batch, answers = await self._written.get()
+            done, _ = await asyncio.wait([answers], timeout=timeout)
+            if not done:
+                batch.stalled = True
+                # Breaking the link ends the wait, with the answers that came before.
+                self._link.drop(f"no answer within {timeout:g} s")
+            try:
+                replies, fault = await answers, ""
+            except LinkLost as lost:
+                replies, fault = lost.replies, f"the link broke before the answer came: {lost}"
+            self._outbox.settle(_outcomes(batch, replies, fault))
+            self._written.task_done()
+
+
+def _outcomes(batch: OutgoingBatch, replies: Sequence[Any], fault: str) -> Sequence[Outcome]:
+    """What the replies say, and for those that are missing the fault."""
+    if len(replies) == len(batch) and set(map(type, replies)) == {bytes}:
+        return replies
+    return [
+        MaybeSent(f"{doing}: {fault}")
+        if at >= len(replies)
+        else replies[at]
+        if isinstance(replies[at], bytes)
+        else NotSent(f"{doing}: {replies[at]}")
+        for at, doing in enumerate(batch.attempts())
+    ]
