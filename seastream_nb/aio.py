@@ -1,0 +1,321 @@
+"""The awaiting facade: the same members as `sync.py`, on the caller's own event loop.
+
+The work is done on the I/O thread, so it goes on while the caller's loop is busy. Cancelling an
+await stops the work, waits for its cleanup, and leaves the connection usable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from contextlib import aclosing, suppress
+from math import inf
+from types import TracebackType
+from typing import Any, Literal, Self, Unpack
+
+import pyarrow as pa
+
+from seastream_nb import portal
+from seastream_nb.builders import StreamBuilders, stream_query
+from seastream_nb.errors import StreamError
+from seastream_nb.facade import ConsumerMembers, ProducerMembers, require_count, wait_until
+from seastream_nb.listing import Catalog
+from seastream_nb.members import awaiting, awaiting_iter
+from seastream_nb.message import Message
+from seastream_nb.notebook import display
+from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
+from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_from_thread
+from seastream_nb.portal import bridge
+from seastream_nb.quantities import Duration, Size
+from seastream_nb.receipt import PendingReceipt
+from seastream_nb.redis.consumer import RealtimeConsumer
+from seastream_nb.redis.producer import Payload, RedisProducer
+from seastream_nb.redis.streamer import RedisStreamer
+from seastream_nb.stream import StreamCore
+from seastream_nb.streamer import Target, open_streamer
+from seastream_nb.times import When
+
+
+def connect_async(target: Target = None, /, **options: Unpack[ConnectKwargs]) -> Connecting:
+    """An `AsyncStreamer` on a server, by `await` or as the context of `async with`.
+
+    The arguments and errors are those of `connect`.
+    """
+    return Connecting(target, options)
+
+
+class Connecting:
+    """A connection to be made: awaited, it is the streamer; as a context, it is closed too."""
+
+    def __init__(self, target: Target, options: ConnectKwargs) -> None:
+        # A closure, which shows none of what it holds: there may be a password.
+        self._opening: Callable[[], Coroutine[Any, Any, RedisStreamer]] = lambda: open_streamer(
+            target, options
+        )
+        self._streamer: AsyncStreamer | None = None
+
+    async def _connect(self) -> AsyncStreamer:
+        return AsyncStreamer(await bridge(self._opening()))
+
+    def __await__(self) -> Generator[Any, None, AsyncStreamer]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> AsyncStreamer:
+        self._streamer = await self._connect()
+        return self._streamer
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._streamer is not None
+        await self._streamer.close()
+
+
+class AsyncStreamer:
+    """A connection to a place that holds streams. Any thread may use it."""
+
+    def __init__(self, core: RedisStreamer) -> None:
+        self._core = core
+
+    @property
+    def url(self) -> str:
+        """Where this is connected, with the password as `***`."""
+        return self._core.url
+
+    @property
+    def partial(self) -> pa.Table | None:
+        """What the last interrupted whole-frame terminal had read."""
+        return self._core.partial
+
+    async def catalog(self, pattern: str | None = None) -> Catalog:
+        """The streams there are, or those whose key matches a glob pattern."""
+        return Catalog(self.url, await bridge(self._core.catalog(pattern)))
+
+    def stream(self, *keys: str | bytes) -> AsyncStream:
+        """An `AsyncStream` over these keys, merged in time order; a missing one is empty."""
+        return AsyncStream(StreamCore(self._core, stream_query(keys, self._core.options.tz)))
+
+    def __getitem__(self, key: str | bytes) -> AsyncStream:
+        return self.stream(key)
+
+    async def producer(
+        self,
+        key: str | None = None,
+        *,
+        sharder: Sharder | None = None,
+        idempotent: bool = False,
+        durability: Literal["primary", "replica"] = "primary",
+        max_queue: Size = "256MiB",
+    ) -> AsyncProducer:
+        """An `AsyncProducer`, anchored when a key is given."""
+        core = self._core.producer(
+            key,
+            sharder=sharder,
+            idempotent=idempotent,
+            durability=durability,
+            max_queue=max_queue,
+        )
+        return AsyncProducer(await bridge(core))
+
+    async def consumer(
+        self, *keys: str | bytes, **options: Unpack[ConsumerKwargs]
+    ) -> AsyncConsumer:
+        """An `AsyncConsumer`, anchored before this returns; see `ConsumerOptions`."""
+        return AsyncConsumer(await bridge(self._core.consumer(*keys, **options)))
+
+    close = awaiting(RedisStreamer.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return display.streamer_text(type(self).__name__, self._core)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return portal.run(self._core.completions())
+
+
+class AsyncStream(StreamBuilders):
+    """One immutable query over past messages; see the builders and terminals."""
+
+    to_arrow = awaiting(StreamCore.to_arrow)
+    to_pandas = awaiting(StreamCore.to_pandas)
+    to_polars = awaiting(StreamCore.to_polars)
+    to_duckdb = awaiting(StreamCore.to_duckdb)
+    count = awaiting(StreamCore.count)
+    info = awaiting(StreamCore.info)
+    head = awaiting(StreamCore.head)
+    tail = awaiting(StreamCore.tail)
+    get = awaiting(StreamCore.get)
+    rate = awaiting(StreamCore.rate)
+    schema = awaiting(StreamCore.schema)
+    pages = awaiting_iter(StreamCore.pages)
+
+    async def messages(self) -> AsyncIterator[Message]:
+        """The messages, one by one, in time order."""
+        async with aclosing(portal.iterate_awaiting(self._core.messages())) as pages:
+            async for page in pages:
+                for message in page:
+                    yield message
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        return self.messages()
+
+
+class AsyncProducer(ProducerMembers):
+    """Sends messages; `send` queues at once, `flush` waits for the answers."""
+
+    def send(self, payload: Payload, *, timestamp: When | None = None) -> PendingReceipt:
+        """Queue a message for the anchored stream, at once.
+
+        Args:
+            payload: text, bytes, or a `Message`, whose payload is sent.
+            timestamp: the entry's time; what is finer than its stream's unit is cut off. Left
+                out: the server's clock.
+
+        Raises:
+            NotAnchored, ProducerClosed, ConfigError, TypeError: nothing was queued.
+            QueueFull: more than `max_queue` bytes wait; `await producer.room()` first.
+        """
+        return self._core.send(payload, timestamp=timestamp)
+
+    def send_to(
+        self, key: str, payload: Payload, *, timestamp: When | None = None
+    ) -> PendingReceipt:
+        """Queue a message for any stream; as `send`."""
+        return self._core.send_to(key, payload, timestamp=timestamp)
+
+    room = awaiting(RedisProducer.room)
+
+    async def send_frame(
+        self,
+        frame: Frame,
+        *,
+        encoding: Encoding = "json",
+        column: str | None = None,
+        timestamp: str | None = None,
+        shard: int | str | None = None,
+    ) -> int:
+        """Send a frame, one message a row; how many were acknowledged.
+
+        Args:
+            frame: anything that exports Arrow, read as it is sent; whole first with `timestamp`.
+            encoding: "json": a row is one JSON object of its columns; "raw": one column's bytes.
+            column: the column that "raw" sends, default `payload`.
+            timestamp: the column with the entries' times; it is not in the payload.
+            shard: a shard, or the column that holds it.
+
+        Raises:
+            ConfigError: times out of order (nothing was sent), or a value that cannot be sent.
+            NotSent, MaybeSent: the first failure.
+        """
+        messages = FrameMessages(
+            frame, encoding=encoding, column=column, timestamp=timestamp, shard=shard
+        )
+        count = await bridge(send_from_thread(messages, self._core))
+        await self.flush()
+        return count
+
+    flush = awaiting(RedisProducer.flush)
+    end = awaiting(RedisProducer.end)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self.end()
+        except StreamError as failure:
+            if error is None:
+                raise
+            error.add_note(f"The producer ended with {type(failure).__name__}: {failure}")
+
+
+class AsyncConsumer(ConsumerMembers):
+    """Receives messages as they come."""
+
+    async def next(self, timeout: Duration | None = None) -> Message:
+        """The next message.
+
+        Raises:
+            TimeoutError: none came within `timeout`; nothing is lost.
+            ConnectError: an outage lasted longer than the connection's timeout; the next call
+                goes on where this one stopped.
+            ServerError: such as a key of another type, with the server's text.
+            ConsumerClosed: after `end`.
+        """
+        message = self._core.inbox.pop()
+        if message is None:
+            until = wait_until(timeout)
+            while message is None:
+                await bridge(self._core.fill(1, 1, until))
+                message = self._core.inbox.pop()
+        return message
+
+    async def take(self, n: int, timeout: Duration | None = None) -> list[Message]:
+        """N messages, or what has come when `timeout` has passed, possibly none.
+
+        Raises:
+            ConnectError, ServerError, ConsumerClosed: as `next`; what came is not lost.
+        """
+        require_count("n", n)
+        if len(self._core.inbox) < n:
+            with suppress(TimeoutError):
+                await bridge(self._core.fill(n, n, wait_until(timeout)))
+        return self._taken(n)
+
+    async def page(
+        self, max_messages: int | None = None, timeout: Duration | None = None
+    ) -> pa.RecordBatch:
+        """What is available as one record batch; waits for the first message up to `timeout`.
+
+        It has the columns of `Stream.to_arrow`, and no row when nothing came in time.
+
+        Raises:
+            ConnectError, ServerError, ConsumerClosed: as `next`; what came is not lost.
+        """
+        most = inf if max_messages is None else max_messages
+        require_count("max_messages", max_messages or 0)
+        if len(self._core.inbox) < most:
+            with suppress(TimeoutError):
+                await bridge(self._core.fill(1, most, wait_until(timeout)))
+        return self._taken_batch(most)
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        return self
+
+    async def __anext__(self) -> Message:
+        return self._core.inbox.pop() or await self.next()
+
+    seek = awaiting(RealtimeConsumer.seek)
+    rewind = awaiting(RealtimeConsumer.rewind)
+    commit = awaiting(RealtimeConsumer.commit)
+    end = awaiting(RealtimeConsumer.end)
+    abort = awaiting(RealtimeConsumer.abort)
+    close = awaiting(RealtimeConsumer.end)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await (self.end() if error is None else self.abort())

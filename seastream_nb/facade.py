@@ -1,0 +1,140 @@
+"""The plain members of producers and consumers, the same on both facades: they never wait."""
+
+from __future__ import annotations
+
+import time
+
+import pyarrow as pa
+
+from seastream_nb.arrow import base_column, base_type, default_columns
+from seastream_nb.errors import ConfigError
+from seastream_nb.message import Message, MessageHeader
+from seastream_nb.quantities import NS_PER_SECOND, Duration, parse_duration
+from seastream_nb.redis.consumer import RealtimeConsumer
+from seastream_nb.redis.producer import RedisProducer
+from seastream_nb.rows import message_rows
+
+
+class ProducerMembers:
+    """What a producer does without waiting."""
+
+    def __init__(self, core: RedisProducer) -> None:
+        self._core = core
+
+    @property
+    def anchored(self) -> str | None:
+        """The stream that `send` writes to, or None."""
+        return self._core.anchored
+
+    def anchor(self, key: str) -> None:
+        """Fix the stream that `send` writes to, once.
+
+        Raises:
+            AlreadyAnchored: it is fixed already.
+            StreamKeyError: SeaStreamer forbids the key.
+        """
+        self._core.anchor(key)
+
+    def __repr__(self) -> str:
+        where = f"anchored to {self.anchored!r}" if self.anchored else "not anchored"
+        return f"<{type(self).__name__} {where}>"
+
+
+class ConsumerMembers:
+    """What a consumer does without waiting. One thread at a time may use it."""
+
+    def __init__(self, core: RealtimeConsumer) -> None:
+        self._core = core
+
+    @property
+    def stream_shards(self) -> list[tuple[str, int]]:
+        """The assigned shards, as (stream key, shard)."""
+        return self._core.stream_shards
+
+    @property
+    def group_id(self) -> str | None:
+        """The consumer group; None in realtime mode, which has none."""
+        return self._core.options.group
+
+    @property
+    def consumer_id(self) -> str | None:
+        """The name in the group; None in realtime mode."""
+        return self._core.options.consumer_id
+
+    def assign(self, key: str | bytes, shard: int) -> None:
+        """Read this shard too, from the next seek or rewind on.
+
+        Raises:
+            ConfigError: the consumer was not created on this stream.
+        """
+        self._core.assign(key, shard)
+
+    def unassign(self, key: str | bytes, shard: int) -> None:
+        """Stop reading this shard, from the next seek or rewind on.
+
+        Raises:
+            ConfigError: the shard is not assigned.
+        """
+        self._core.unassign(key, shard)
+
+    def ack(self, message: Message | MessageHeader) -> None:
+        """Mark a message as done; in realtime mode nothing comes of it.
+
+        Raises:
+            AckNotAllowed: auto_commit="delayed" does it.
+        """
+        self._core.ack(message)
+
+    def commit_asap(self) -> None:
+        """Commit what is acknowledged soon, without waiting; never refused."""
+        self._core.commit_asap()
+
+    def _taken(self, most: int) -> list[Message]:
+        """Up to `most` messages that came."""
+        inbox = self._core.inbox
+        messages, place = inbox.look(most)
+        inbox.go_on(place)
+        return messages
+
+    def _taken_batch(self, most: float) -> pa.RecordBatch:
+        """The same as one record batch; they are taken when the batch is made."""
+        inbox = self._core.inbox
+        messages, place = inbox.look(most)
+        batch = self._batch(messages)
+        inbox.go_on(place)
+        return batch
+
+    def _batch(self, messages: list[Message]) -> pa.RecordBatch:
+        options = self._core.connection
+        rows = message_rows(messages)
+        names = default_columns((), payload=True, with_id=False)
+        return pa.RecordBatch.from_arrays(
+            [base_column(name, rows, options.unit_ns, options.tz) for name in names],
+            schema=pa.schema([(n, base_type(n, options.unit_ns, options.tz)) for n in names]),
+        )
+
+    def __repr__(self) -> str:
+        shards = ", ".join(f"{key}:{shard}" for key, shard in self.stream_shards)
+        return f"<{type(self).__name__} {self._core.options.mode} {shards}>"
+
+
+def wait_until(timeout: Duration | None) -> float | None:
+    """When a wait of this length ends, on the monotonic clock; 0 does not wait.
+
+    Raises:
+        ConfigError: it is no duration.
+    """
+    if timeout is None:
+        return None
+    seconds = 0 if timeout == 0 else parse_duration(timeout) / NS_PER_SECOND
+    return time.monotonic() + seconds
+
+
+def require_count(name: str, count: int) -> None:
+    """Refuse what is no number of messages.
+
+    Raises:
+        ConfigError: naming the argument.
+    """
+    if type(count) is not int or count < 0:
+        raise ConfigError(f"{name}={count!r}: give a number of messages, 0 or more")

@@ -1,0 +1,106 @@
+"""Arrow tables to the frames that people work with, without changing a value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from seastream_nb.errors import ConfigError, Unsupported
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+    import polars as pl
+
+DtypeBackend = Literal["pyarrow", "numpy_nullable"]
+_PREFIX = "seastream_"
+# pandas holds times past the year 9999 but fails as soon as it shows one. This is the day before
+# the year 10000, whatever the time zone; nanoseconds do not reach it.
+_NOT_SHOWN = {
+    unit: (253_402_300_800 - 86_400) * scale
+    for unit, scale in (("s", 1), ("ms", 1_000), ("us", 1_000_000))
+}
+
+
+def with_metadata(table: pa.Table, facts: dict[str, str | int | bool]) -> pa.Table:
+    """The table with provenance in its schema metadata, as `seastream_<name>`.
+
+    >>> with_metadata(pa.table({"x": [1]}), {"rows": 1}).schema.metadata
+    {b'seastream_rows': b'1'}
+    """
+    texts = {f"{_PREFIX}{name}": _text(value) for name, value in facts.items()}
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), **texts})
+
+
+def _text(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def to_pandas(
+    table: pa.Table,
+    facts: dict[str, str | int | bool],
+    *,
+    index: str | None = None,
+    dtype_backend: DtypeBackend | None = None,
+) -> pd.DataFrame:
+    """A pandas frame; integer columns with nulls are `Int64` and the like, never float.
+
+    A time past the year 9999 is `NaT`: pandas cannot show it. The id still tells it.
+    """
+    import pandas as pd
+
+    if index is not None and index not in table.column_names:
+        raise ConfigError(f"index={index!r}: there are the columns {', '.join(table.column_names)}")
+    if dtype_backend not in (None, "pyarrow", "numpy_nullable"):
+        raise ConfigError(f"dtype_backend={dtype_backend!r}: give 'pyarrow' or 'numpy_nullable'")
+    columns = {name: _series(table[name], dtype_backend) for name in table.column_names}
+    frame = pd.DataFrame(columns, columns=table.column_names, copy=False)
+    frame.attrs = {f"{_PREFIX}{name}": value for name, value in facts.items()}
+    return frame if index is None else frame.set_index(index)
+
+
+def _series(column: pa.ChunkedArray, backend: DtypeBackend | None) -> Any:
+    import pandas as pd
+
+    kind = column.type
+    if backend == "pyarrow":
+        return column.to_pandas(types_mapper=pd.ArrowDtype)
+    if pa.types.is_integer(kind) and (column.null_count or backend == "numpy_nullable"):
+        dtype = pd.api.types.pandas_dtype(str(kind).replace("uint", "UInt").replace("int", "Int"))
+        return column.to_pandas(types_mapper={kind: dtype}.get)
+    if backend == "numpy_nullable":
+        nullable = {
+            pa.bool_(): pd.BooleanDtype(),
+            pa.float32(): pd.Float32Dtype(),
+            pa.float64(): pd.Float64Dtype(),
+            pa.string(): pd.StringDtype(),
+        }
+        return column.to_pandas(types_mapper=nullable.get)
+    if pa.types.is_timestamp(kind) and kind.unit != "ns":
+        column = pc.if_else(pc.less(column.cast(pa.int64()), _NOT_SHOWN[kind.unit]), column, None)
+    if pa.types.is_nested(kind):
+        # Lists of integers with nulls would become arrays of floats.
+        return pd.Series(column.to_pylist(), dtype=object)
+    return column.to_pandas()
+
+
+def to_polars(table: pa.Table) -> pl.DataFrame:
+    """A polars frame, made through the Arrow interface."""
+    try:
+        import polars as pl
+    except ImportError:
+        raise Unsupported("to_polars() needs polars: pip install 'seastream-nb[polars]'") from None
+    return pl.DataFrame(table)
+
+
+def to_duckdb(
+    table: pa.Table, con: duckdb.DuckDBPyConnection | None = None
+) -> duckdb.DuckDBPyRelation:
+    """A DuckDB relation over the table."""
+    try:
+        import duckdb
+    except ImportError:
+        raise Unsupported("to_duckdb() needs DuckDB: pip install 'seastream-nb[sql]'") from None
+    return (con or duckdb).from_arrow(table)

@@ -1,0 +1,176 @@
+"""Reading a pinned query: pages of each shard, filtered, merged, counted.
+
+    pages of each shard ─► rows ─► rows of all shards in time order ─► the first or last n
+
+Everything here is finite, takes nothing from the stream, and runs on the I/O thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from seastream_nb import portal
+from seastream_nb.backend import PageReader, RangeSource
+from seastream_nb.frame import Shaper
+from seastream_nb.keys import EntryId, key_text
+from seastream_nb.merge import merged, reversed_rows
+from seastream_nb.page import Numbers, Page
+from seastream_nb.query import Contains, Pinned, Query, ShardRange, plan
+from seastream_nb.rows import Rows, concat_rows, field_rows, payload_rows
+
+MAX_FIELDS_NAMED = 20
+Shaped = tuple[Rows, pa.RecordBatch]
+
+
+class Reading:
+    """One run over a pinned query, and what was noticed on the way."""
+
+    def __init__(self, source: RangeSource, query: Query, pinned: Pinned) -> None:
+        self.query = query
+        self.plan = plan(query, pinned)
+        self.entries = 0
+        self.skipped = 0
+        self.rows = 0
+        self.bytes = 0
+        self.position: EntryId | None = None
+        self.first_id: EntryId | None = None
+        self.last_id: EntryId | None = None
+        self.fields_seen: dict[bytes, None] = {}
+        self._source = source
+        self._field = message_field(source, query)
+        self._readers: list[PageReader] = []
+
+    @property
+    def complete(self) -> bool:
+        """False when entries of the range may have been trimmed away before they were read."""
+        return all(reader.complete for reader in self._readers)
+
+    async def shaped(self, shaper: Shaper) -> AsyncGenerator[Shaped, None]:
+        """The rows of the query with their decoded columns, in reading order."""
+        rows = self._last_rows(shaper) if self.query.last is not None else self.merged_rows()
+        left = self.query.first
+        async with aclosing(rows):
+            while left is None or left > 0:
+                chunk = await anext(rows, None)
+                if chunk is None:
+                    return
+                kept, decoded = shaper.shape(chunk)
+                if left is not None:
+                    kept, decoded = kept.slice(0, left), decoded.slice(0, left)
+                    left -= len(kept)
+                if len(kept):
+                    self._note(kept)
+                    yield kept, decoded
+
+    async def merged_rows(self, *, reverse: bool = False) -> AsyncGenerator[Rows, None]:
+        """The raw rows of all shards in time order, or backwards, without `where` or counts."""
+        counted = self.query.last if reverse else self.query.first
+        narrow = not self.query.containing and self.query.condition is None
+        limit = counted if narrow else None
+        sources = [self._rows_of(each, limit, reverse=reverse) for each in self.plan.ranges]
+        async with aclosing(merged(sources, reverse=reverse)) as rows:
+            async for chunk in rows:
+                yield chunk
+
+    async def _last_rows(self, shaper: Shaper) -> AsyncGenerator[Rows, None]:
+        """The last n rows, forwards: read from the end until enough are found."""
+        wanted = self.query.last or 0
+        found: list[Rows] = []
+        count = 0
+        if wanted:
+            async with aclosing(self.merged_rows(reverse=True)) as rows:
+                async for chunk in rows:
+                    # Shaped apart, only to count: the columns come from reading forwards.
+                    kept = chunk if self.query.condition is None else shaper.fresh().shape(chunk)[0]
+                    found.append(kept)
+                    count += len(kept)
+                    if count >= wanted:
+                        break
+        if found:
+            forwards = reversed_rows(concat_rows(found).slice(0, wanted))
+            yield forwards
+
+    async def _rows_of(
+        self, shard: ShardRange, limit: int | None, *, reverse: bool
+    ) -> AsyncGenerator[Rows, None]:
+        reader = self._source.read(shard, limit=limit, reverse=reverse)
+        self._readers.append(reader)
+        async with aclosing(aiter(reader)) as pages:
+            async for page in pages:
+                self.entries += len(page)
+                self.position = page.entry_id(-1)
+                rows = self._rows(page)
+                yield reversed_rows(rows) if reverse else rows
+
+    def _rows(self, page: Page) -> Rows:
+        decode = self.query.decode
+        if decode.kind == "fields":
+            names = [name.encode() if isinstance(name, str) else name for name in decode.names]
+            wants_payload = "payload" in (self.query.columns or ())
+            rows = field_rows(page, names, payload=self._field if wants_payload else None)
+            entries = np.arange(len(page))
+        else:
+            entries, values = page.occurrences(self._field)
+            rows = payload_rows(page, entries, values)
+            self._note_skipped(page, entries)
+        return self._filtered(page, rows, entries) if self.query.containing else rows
+
+    def _filtered(self, page: Page, rows: Rows, entry_of_row: Numbers) -> Rows:
+        found = np.ones(len(rows), dtype=bool)
+        for wanted in self.query.containing:
+            if wanted.field is None:
+                found &= _rows_holding(rows, wanted)
+            else:
+                entries, values = page.occurrences(wanted.field)
+                found &= np.isin(entry_of_row, entries[_holds(values, wanted.needle)])
+        return rows if found.all() else rows.take(np.flatnonzero(found))
+
+    def _note_skipped(self, page: Page, entries: Numbers) -> None:
+        with_message = int(np.count_nonzero(np.diff(entries, prepend=-1)))
+        self.skipped += len(page) - with_message
+        if with_message < len(page) and len(self.fields_seen) < MAX_FIELDS_NAMED:
+            self.fields_seen.update(dict.fromkeys(page.pairs().names))
+
+    def warn_if_never_a_message(self, stream: str) -> None:
+        """One warning when entries were read and none of them is a message."""
+        if self.skipped and self.skipped == self.entries:
+            seen = ", ".join(repr(key_text(name)) for name in self.fields_seen)
+            portal.warn_caller(
+                f"no entry of {stream!r} in this range has the field "
+                f"{key_text(self._field)!r}; there are {seen}: read them with fields(), or name "
+                "the field with message_field= or json(field=...)"
+            )
+
+    def _note(self, rows: Rows) -> None:
+        self.rows += len(rows)
+        self.bytes += rows.nbytes
+        self.first_id = self.first_id or rows.entry_id(0)
+        self.last_id = rows.entry_id(-1)
+
+
+def message_field(source: RangeSource, query: Query) -> bytes:
+    """The field whose occurrences are the messages of a query."""
+    chosen = query.decode.field
+    if chosen is None:
+        return source.options.field
+    return chosen.encode() if isinstance(chosen, str) else chosen
+
+
+def _holds(values: pa.BinaryArray, needle: bytes) -> Numbers:
+    found = pc.match_substring(values, needle)
+    return np.asarray(pc.fill_null(found, False).to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _rows_holding(rows: Rows, wanted: Contains) -> Numbers:
+    columns = [rows.payload] if rows.fields is None else list(rows.fields.values())
+    found = np.zeros(len(rows), dtype=bool)
+    for column in columns:
+        found |= _holds(column, wanted.needle)
+    for row, _, value in rows.repeated:
+        found[row] |= wanted.needle in value
+    return found

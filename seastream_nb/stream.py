@@ -1,0 +1,300 @@
+"""The asynchronous core of a `Stream`: a query, a place to read it from, and every terminal.
+
+A terminal pins the end first, so it is finite, and takes nothing from the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from seastream_nb import guard, interchange
+from seastream_nb.backend import RangeSource, StreamInfo
+from seastream_nb.errors import ConfigError, StreamError
+from seastream_nb.frame import Shaper, cut
+from seastream_nb.keys import EntryId, key_text
+from seastream_nb.message import Message
+from seastream_nb.payload import infer
+from seastream_nb.progress import Progress
+from seastream_nb.quantities import parse_duration
+from seastream_nb.query import Pinned, Query
+from seastream_nb.rate import estimated_rate, exact_rate
+from seastream_nb.reading import Reading, Shaped, message_field
+from seastream_nb.rows import concat_rows
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+    import polars as pl
+
+BATCH_BYTES = 64 * 2**20
+SAMPLE = 1_000
+Facts = dict[str, str | int | bool]
+
+
+class StreamCore:
+    """One immutable query over one source."""
+
+    def __init__(self, source: RangeSource, query: Query) -> None:
+        self.source = source
+        self.query = query
+
+    def on(self, query: Query) -> StreamCore:
+        """The same source, another query."""
+        return StreamCore(self.source, query)
+
+    # What is there.
+
+    async def pinned(self) -> Pinned:
+        """The shards and their ends: those of the snapshot, or of now."""
+        return self.query.pinned or await self.source.pin(self.query.keys)
+
+    async def snapshot(self) -> StreamCore:
+        """The same query on what is there now: reading it again gives the same rows."""
+        return self.on(self.query.pin(await self.pinned()))
+
+    async def info(self) -> StreamInfo:
+        """What the server says of the whole stream, whatever the range.
+
+        Raises:
+            StreamNotFound: it does not exist.
+        """
+        if len(self.query.keys) > 1:
+            raise ConfigError("info() is about one stream: ask each key by itself")
+        return await self.source.info(self.query.keys[0])
+
+    async def get(self, *ids: str | EntryId | Message) -> list[Message]:
+        """The messages with these ids, in this order; an id that no shard holds gives none."""
+        wanted = [_entry_id(each) for each in ids]
+        field = message_field(self.source, self.query)
+        found: dict[EntryId, list[Message]] = {}
+        for key in self.query.keys:
+            for page in await self.source.fetch(key, wanted):
+                found.setdefault(page.entry_id(0), []).extend(page.messages(field))
+        return [message for entry_id in wanted for message in found.get(entry_id, ())]
+
+    # Whole frames.
+
+    async def to_arrow(self, *, progress: bool | None = None) -> pa.Table:
+        """One Arrow table in (timestamp, id, shard) order.
+
+        Raises:
+            TooLarge: the range would not fit `max_frame_bytes`; before reading where it can be
+                told, else while reading.
+            DecodeError: naming the entry and the column.
+        """
+        table, facts = await self._collect(progress, with_id=False)
+        return interchange.with_metadata(table, facts)
+
+    async def to_pandas(
+        self,
+        *,
+        index: str | None = None,
+        dtype_backend: interchange.DtypeBackend | None = None,
+        progress: bool | None = None,
+    ) -> pd.DataFrame:
+        """One pandas frame; `index` names the column that becomes the index."""
+        table, facts = await self._collect(progress, with_id=False)
+        return await asyncio.to_thread(
+            interchange.to_pandas, table, facts, index=index, dtype_backend=dtype_backend
+        )
+
+    async def to_polars(self, *, progress: bool | None = None) -> pl.DataFrame:
+        """One polars frame (extra `polars`)."""
+        return interchange.to_polars(await self.to_arrow(progress=progress))
+
+    async def to_duckdb(
+        self, con: duckdb.DuckDBPyConnection | None = None, *, progress: bool | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """A DuckDB relation over one Arrow table (extra `sql`)."""
+        return interchange.to_duckdb(await self.to_arrow(progress=progress), con)
+
+    async def count(self, *, progress: bool | None = None) -> int:
+        """How many rows `to_arrow()` would have; the range is read, not kept."""
+        reading = await self._reading()
+        shaper = self._shaper()
+        async with aclosing(reading.shaped(shaper)) as parts:
+            with Progress(reading, progress):
+                async for _ in parts:
+                    pass
+        return reading.rows
+
+    async def head(self, n: int = 5) -> pd.DataFrame:
+        """The first `n` rows of the range, with their ids."""
+        return await self._preview("first", n)
+
+    async def tail(self, n: int = 5) -> pd.DataFrame:
+        """The last `n` rows of the range, with their ids."""
+        return await self._preview("last", n)
+
+    async def rate(
+        self, every: Any = None, *, exact: bool = True, progress: bool | None = None
+    ) -> pd.DataFrame:
+        """Messages over time: `timestamp, messages, per_second, estimated`.
+
+        Bins of `every` are aligned to the clock of the stream's time zone; empty ones are there.
+        Left out, about sixty bins of a round length. `exact=False` probes instead of reading, at
+        the same cost for any length, and says in `estimated` which bins it guessed.
+        """
+        every_ns = None if every is None else parse_duration(every)
+        pinned = await self.pinned()
+        reading = Reading(self.source, self.query, pinned)
+        if not exact:
+            return await estimated_rate(self.source, reading, every_ns, pinned.now_ns)
+        with Progress(reading, progress):
+            return await exact_rate(reading, self._shaper(), every_ns)
+
+    # Streaming.
+
+    async def schema(self, sample: int = SAMPLE) -> pa.Schema:
+        """The schema that the streaming terminals will have.
+
+        Without a schema given to `json()` or `fields()` it is inferred from the first `sample`
+        messages of the range, and has a column `_extra` for what appears later.
+        """
+        return (await self._fixed_shaper(await self.pinned(), sample)).schema()
+
+    async def open_batches(
+        self, page_size: int | None = None
+    ) -> tuple[pa.Schema, AsyncGenerator[pa.RecordBatch, None]]:
+        """The fixed schema, and the batches that follow it."""
+        if page_size is not None and (type(page_size) is not int or page_size < 1):
+            raise ConfigError(f"page_size={page_size!r}: give a number of rows, 1 or more")
+        pinned = await self.pinned()
+        shaper = await self._fixed_shaper(pinned, SAMPLE)
+        reading = Reading(self.source, self.query, pinned)
+        schema = shaper.schema()
+        return schema, _batches(reading, shaper, page_size)
+
+    async def pages(self, page_size: int | None = None) -> AsyncGenerator[pa.RecordBatch, None]:
+        """Record batches of `page_size` rows, the last one shorter; memory stays bounded.
+
+        A batch also ends at 64 MiB. Without `page_size` batches are as they were read.
+        """
+        _, batches = await self.open_batches(page_size)
+        async with aclosing(batches):
+            async for batch in batches:
+                yield batch
+
+    async def messages(self) -> AsyncGenerator[list[Message], None]:
+        """The messages, a page at a time: one hop between threads for each would cost far more."""
+        reading = await self._reading()
+        shaper = self._shaper()
+        async with aclosing(reading.shaped(shaper)) as parts:
+            async for rows, _ in parts:
+                yield rows.messages()
+
+    # How.
+
+    def _shaper(self, *, fixed: pa.Schema | None = None, with_id: bool = False) -> Shaper:
+        return Shaper(self.query, self.source.options.unit_ns, fixed=fixed, with_id=with_id)
+
+    async def _reading(self) -> Reading:
+        return Reading(self.source, self.query, await self.pinned())
+
+    async def _fixed_shaper(self, pinned: Pinned, sample: int) -> Shaper:
+        decode = self.query.decode
+        if decode.schema is not None or decode.kind in ("raw", "text"):
+            return self._shaper(fixed=infer(decode, None))
+        sampled = self.query if self.query.last is not None else self.query.sampled(sample)
+        raw = Reading(self.source, sampled, pinned)
+        rows = []
+        async with aclosing(raw.merged_rows()) as chunks:
+            async for chunk in chunks:
+                rows.append(chunk)
+                if sum(map(len, rows)) >= sample:
+                    break
+        found = concat_rows(rows).slice(0, sample) if rows else None
+        return self._shaper(fixed=infer(decode, found))
+
+    async def _collect(self, progress: bool | None, *, with_id: bool) -> tuple[pa.Table, Facts]:
+        reading = await self._reading()
+        await guard.check(self.source, reading.plan, self.query)
+        limit = guard.limit(self.source.options)
+        shaper = self._shaper(with_id=with_id)
+        shows = "payload" in shaper.columns
+        parts: list[Shaped] = []
+        try:
+            async with aclosing(reading.shaped(shaper)) as chunks:
+                with Progress(reading, progress):
+                    async for rows, decoded in chunks:
+                        parts.append((rows if shows else rows.without_values(), decoded))
+                        guard.check_held(reading, limit)
+        except asyncio.CancelledError:
+            # What an interrupted read has is kept: it may have taken minutes.
+            with suppress(StreamError):
+                table = shaper.table(parts)
+                self.source.partial = interchange.with_metadata(table, self._facts(reading))
+            raise
+        table = shaper.table(parts)
+        reading.warn_if_never_a_message(key_text(self.query.keys[0]))
+        return table, self._facts(reading)
+
+    async def _preview(self, which: str, n: int) -> pd.DataFrame:
+        query = self.query
+        if query.first is None and query.last is None:
+            preview = query.head(n) if which == "first" else query.tail(n)
+            table, facts = await self.on(preview)._collect(False, with_id=True)
+        else:
+            table, facts = await self._collect(False, with_id=True)
+            table = table.slice(0, n) if which == "first" else table.slice(max(0, len(table) - n))
+            facts["rows"] = len(table)
+        return interchange.to_pandas(table, facts)
+
+    def _facts(self, reading: Reading) -> Facts:
+        shards = sorted({each.origin.shard for each in reading.plan.ranges})
+        return {
+            "url": self.source.url,
+            "keys": ",".join(map(key_text, self.query.keys)),
+            "shards": ",".join(map(str, shards)),
+            "first_id": str(reading.first_id) if reading.first_id else "",
+            "last_id": str(reading.last_id) if reading.last_id else "",
+            "rows": reading.rows,
+            "skipped": reading.skipped,
+            "complete": reading.complete,
+            "clamped": reading.plan.clamped,
+        }
+
+
+async def _batches(
+    reading: Reading, shaper: Shaper, page_size: int | None
+) -> AsyncGenerator[pa.RecordBatch, None]:
+    waiting: list[pa.RecordBatch] = []
+    async with aclosing(reading.shaped(shaper)) as parts:
+        async for rows, decoded in parts:
+            for batch in cut(shaper.batch(rows, decoded), BATCH_BYTES):
+                if page_size is None:
+                    yield batch
+                    continue
+                if waiting and sum(each.nbytes for each in [*waiting, batch]) > BATCH_BYTES:
+                    yield _split(waiting, page_size)[0]
+                    waiting = []
+                waiting.append(batch)
+                while sum(map(len, waiting)) >= page_size:
+                    page, waiting = _split(waiting, page_size)
+                    yield page
+    if waiting:
+        yield _split(waiting, page_size or 0)[0]
+
+
+def _split(batches: list[pa.RecordBatch], rows: int) -> tuple[pa.RecordBatch, list[pa.RecordBatch]]:
+    """One batch of the first `rows` rows, and what is left."""
+    table = pa.Table.from_batches(batches).unify_dictionaries()
+    first = table.slice(0, rows).combine_chunks().to_batches()[0]
+    rest = table.slice(rows).to_batches()
+    return first, rest
+
+
+def _entry_id(given: str | EntryId | Message) -> EntryId:
+    if isinstance(given, EntryId):
+        return given
+    if isinstance(given, Message):
+        return given.entry_id
+    try:
+        return EntryId.parse(given)
+    except (TypeError, ValueError):
+        raise ConfigError(f"get({given!r}): give full ids, such as '1700000000000-0'") from None

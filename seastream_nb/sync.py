@@ -1,0 +1,306 @@
+"""The blocking facade, for notebooks and scripts. The work is done on the I/O thread.
+
+Interrupting any call stops the work, waits for its cleanup, and leaves the connection usable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from math import inf
+from types import TracebackType
+from typing import Literal, Self, Unpack
+
+import pyarrow as pa
+
+from seastream_nb import portal
+from seastream_nb.builders import StreamBuilders, stream_query
+from seastream_nb.errors import QueueFull, StreamError
+from seastream_nb.facade import ConsumerMembers, ProducerMembers, require_count, wait_until
+from seastream_nb.listing import Catalog
+from seastream_nb.members import blocking, blocking_iter
+from seastream_nb.message import Message
+from seastream_nb.notebook import display
+from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
+from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_all, send_waiting
+from seastream_nb.quantities import Duration, Size
+from seastream_nb.receipt import PendingReceipt
+from seastream_nb.redis.consumer import RealtimeConsumer
+from seastream_nb.redis.producer import Payload, RedisProducer, payload_bytes
+from seastream_nb.redis.streamer import RedisStreamer
+from seastream_nb.stream import StreamCore
+from seastream_nb.streamer import Target, open_streamer
+from seastream_nb.times import When
+
+
+def connect(target: Target = None, /, **options: Unpack[ConnectKwargs]) -> Streamer:
+    """A `Streamer` on a server; one attempt, unless `wait=True`.
+
+    Args:
+        target: a URL (`redis://`, `rediss://`, `redis+unix://`), the name of a connection in
+            `seastream.toml` or `pyproject.toml`, or "embedded:" for a private server of this
+            process. Left out: `$SEASTREAM_URL`.
+        **options: see `ConnectOptions`.
+
+    Raises:
+        ConfigError, StreamUrlError: a target or option that cannot be meant.
+        ConnectError, AuthError: naming what was tried, without the password.
+    """
+    opening = open_streamer(target, options)
+    del target, options  # a traceback that shows variables must not show a password
+    return Streamer(portal.run(opening))
+
+
+class Streamer:
+    """A connection to a place that holds streams. Any thread may use it."""
+
+    def __init__(self, core: RedisStreamer) -> None:
+        self._core = core
+
+    @property
+    def url(self) -> str:
+        """Where this is connected, with the password as `***`."""
+        return self._core.url
+
+    @property
+    def partial(self) -> pa.Table | None:
+        """What the last interrupted whole-frame terminal had read."""
+        return self._core.partial
+
+    def catalog(self, pattern: str | None = None) -> Catalog:
+        """The streams there are, or those whose key matches a glob pattern."""
+        return Catalog(self.url, portal.run(self._core.catalog(pattern)))
+
+    def stream(self, *keys: str | bytes) -> Stream:
+        """A `Stream` over these keys, merged in time order; a missing one is empty."""
+        return Stream(StreamCore(self._core, stream_query(keys, self._core.options.tz)))
+
+    def __getitem__(self, key: str | bytes) -> Stream:
+        return self.stream(key)
+
+    def producer(
+        self,
+        key: str | None = None,
+        *,
+        sharder: Sharder | None = None,
+        idempotent: bool = False,
+        durability: Literal["primary", "replica"] = "primary",
+        max_queue: Size = "256MiB",
+    ) -> Producer:
+        """A `Producer`, anchored when a key is given."""
+        core = self._core.producer(
+            key,
+            sharder=sharder,
+            idempotent=idempotent,
+            durability=durability,
+            max_queue=max_queue,
+        )
+        return Producer(portal.run(core))
+
+    def consumer(self, *keys: str | bytes, **options: Unpack[ConsumerKwargs]) -> Consumer:
+        """A `Consumer`, anchored before this returns; see `ConsumerOptions`."""
+        return Consumer(portal.run(self._core.consumer(*keys, **options)))
+
+    close = blocking(RedisStreamer.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return display.streamer_text(type(self).__name__, self._core)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return portal.run(self._core.completions())
+
+
+class Stream(StreamBuilders):
+    """One immutable query over past messages; see the builders and terminals."""
+
+    to_arrow = blocking(StreamCore.to_arrow)
+    to_pandas = blocking(StreamCore.to_pandas)
+    to_polars = blocking(StreamCore.to_polars)
+    to_duckdb = blocking(StreamCore.to_duckdb)
+    count = blocking(StreamCore.count)
+    info = blocking(StreamCore.info)
+    head = blocking(StreamCore.head)
+    tail = blocking(StreamCore.tail)
+    get = blocking(StreamCore.get)
+    rate = blocking(StreamCore.rate)
+    schema = blocking(StreamCore.schema)
+    pages = blocking_iter(StreamCore.pages)
+
+    def messages(self) -> Iterator[Message]:
+        """The messages, one by one, in time order."""
+        for page in portal.iterate(self._core.messages()):
+            yield from page
+
+    def __iter__(self) -> Iterator[Message]:
+        return self.messages()
+
+
+class Producer(ProducerMembers):
+    """Sends messages; `send` queues at once, `flush` waits for the answers."""
+
+    def send(self, payload: Payload, *, timestamp: When | None = None) -> PendingReceipt:
+        """Queue a message for the anchored stream; waits only while the queue is full.
+
+        Args:
+            payload: text, bytes, or a `Message`, whose payload is sent.
+            timestamp: the entry's time; what is finer than its stream's unit is cut off. Left
+                out: the server's clock.
+
+        Raises:
+            NotAnchored, ProducerClosed, ConfigError, TypeError: nothing was queued.
+            QueueFull: no room came within the connection's timeout.
+        """
+        try:
+            return self._core.send(payload, timestamp=timestamp)
+        except QueueFull:
+            return self._send_waiting(self._core.own_stream(), payload, timestamp)
+
+    def send_to(
+        self, key: str, payload: Payload, *, timestamp: When | None = None
+    ) -> PendingReceipt:
+        """Queue a message for any stream; as `send`."""
+        try:
+            return self._core.send_to(key, payload, timestamp=timestamp)
+        except QueueFull:
+            return self._send_waiting(key, payload, timestamp)
+
+    def _send_waiting(self, key: str, payload: Payload, timestamp: When | None) -> PendingReceipt:
+        data = payload_bytes(payload)
+        send = partial(self._core.send_to, key, data, timestamp=timestamp)
+        return send_waiting(self._core, len(data), send)
+
+    def send_frame(
+        self,
+        frame: Frame,
+        *,
+        encoding: Encoding = "json",
+        column: str | None = None,
+        timestamp: str | None = None,
+        shard: int | str | None = None,
+    ) -> int:
+        """Send a frame, one message a row; how many were acknowledged.
+
+        Args:
+            frame: anything that exports Arrow, read as it is sent; whole first with `timestamp`.
+            encoding: "json": a row is one JSON object of its columns; "raw": one column's bytes.
+            column: the column that "raw" sends, default `payload`.
+            timestamp: the column with the entries' times; it is not in the payload.
+            shard: a shard, or the column that holds it.
+
+        Raises:
+            ConfigError: times out of order (nothing was sent), or a value that cannot be sent.
+            NotSent, MaybeSent: the first failure.
+        """
+        messages = FrameMessages(
+            frame, encoding=encoding, column=column, timestamp=timestamp, shard=shard
+        )
+        count = send_all(messages, self._core)
+        self.flush()
+        return count
+
+    room = blocking(RedisProducer.room)
+    flush = blocking(RedisProducer.flush)
+    end = blocking(RedisProducer.end)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.end()
+        except StreamError as failure:
+            if error is None:
+                raise
+            error.add_note(f"The producer ended with {type(failure).__name__}: {failure}")
+
+
+class Consumer(ConsumerMembers):
+    """Receives messages as they come."""
+
+    def next(self, timeout: Duration | None = None) -> Message:
+        """The next message.
+
+        Raises:
+            TimeoutError: none came within `timeout`; nothing is lost.
+            ConnectError: an outage lasted longer than the connection's timeout; the next call
+                goes on where this one stopped.
+            ServerError: such as a key of another type, with the server's text.
+            ConsumerClosed: after `end`.
+        """
+        message = self._core.inbox.pop()
+        if message is None:
+            until = wait_until(timeout)
+            while message is None:
+                portal.run(self._core.fill(1, 1, until))
+                message = self._core.inbox.pop()
+        return message
+
+    def take(self, n: int, timeout: Duration | None = None) -> list[Message]:
+        """N messages, or what has come when `timeout` has passed, possibly none.
+
+        Raises:
+            ConnectError, ServerError, ConsumerClosed: as `next`; what came is not lost.
+        """
+        require_count("n", n)
+        if len(self._core.inbox) < n:
+            with suppress(TimeoutError):
+                portal.run(self._core.fill(n, n, wait_until(timeout)))
+        return self._taken(n)
+
+    def page(
+        self, max_messages: int | None = None, timeout: Duration | None = None
+    ) -> pa.RecordBatch:
+        """What is available as one record batch; waits for the first message up to `timeout`.
+
+        It has the columns of `Stream.to_arrow`, and no row when nothing came in time.
+
+        Raises:
+            ConnectError, ServerError, ConsumerClosed: as `next`; what came is not lost.
+        """
+        most = inf if max_messages is None else max_messages
+        require_count("max_messages", max_messages or 0)
+        if len(self._core.inbox) < most:
+            with suppress(TimeoutError):
+                portal.run(self._core.fill(1, most, wait_until(timeout)))
+        return self._taken_batch(most)
+
+    def __iter__(self) -> Iterator[Message]:
+        return self
+
+    def __next__(self) -> Message:
+        return self._core.inbox.pop() or self.next()
+
+    seek = blocking(RealtimeConsumer.seek)
+    rewind = blocking(RealtimeConsumer.rewind)
+    commit = blocking(RealtimeConsumer.commit)
+    end = blocking(RealtimeConsumer.end)
+    abort = blocking(RealtimeConsumer.abort)
+    close = blocking(RealtimeConsumer.end)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end() if error is None else self.abort()

@@ -1,0 +1,265 @@
+"""What the stop button leaves behind: fast returns, usable connections, no lost message."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import pytest
+
+import seastream_nb as ss
+from tests.portal_kernel import Kernel, running_kernel
+from tests.redis.consuming import calls, send
+from tests.servers import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+    import redis
+
+    from seastream_nb.server import EmbeddedServer
+
+PATIENCE = 20.0
+LARGE = 100_000
+INTERRUPTS = 200
+
+
+# At any moment
+
+# Python drops an interrupt that lands in a weak reference's callback, and a coroutine that an
+# interrupt kept from being run is one that was never awaited.
+anywhere = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture
+def alarm() -> Iterator[Callable[[float], None]]:
+    """Sets a timer that interrupts this thread, wherever it is then."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def fill(client: redis.Redis, count: int) -> None:
+    with client.pipeline(transaction=False) as pipeline:
+        for value in range(count):
+            pipeline.xadd("s", {b"msg": json.dumps({"value": value}).encode()})
+            if value % 10_000 == 9_999:
+                pipeline.execute()
+        pipeline.execute()
+
+
+def values(messages: list[ss.Message]) -> list[int]:
+    return [message.json()["value"] for message in messages]
+
+
+@anywhere
+def test_a_loop_that_is_interrupted_anywhere_loses_no_message(
+    url: str, client: redis.Redis, alarm: Callable[[float], None]
+) -> None:
+    fill(client, 20_000)
+    got: list[ss.Message] = []
+    interrupts = 0
+    with ss.connect(url) as streamer, streamer.consumer("s", auto_stream_reset="earliest") as each:
+        message = None
+        while len(got) < 20_000:
+            try:
+                alarm(0.0005 * (interrupts < INTERRUPTS))
+                for message in each:
+                    got.append(message)
+                    if len(got) == 20_000:
+                        break
+                alarm(0)
+            except KeyboardInterrupt:
+                interrupts += 1
+                if message is not None and (not got or got[-1] is not message):
+                    got.append(message)
+    assert interrupts > 10
+    assert values(got) == list(range(20_000))
+
+
+@anywhere
+def test_take_and_page_that_are_interrupted_anywhere_lose_no_message(
+    url: str, client: redis.Redis, alarm: Callable[[float], None]
+) -> None:
+    fill(client, 5_000)
+    got: list[bytes] = []
+    interrupts = 0
+    with ss.connect(url) as streamer, streamer.consumer("s", auto_stream_reset="earliest") as each:
+        while len(got) < 5_000:
+            taken, page = [], None
+            try:
+                alarm(0.00002 * (interrupts % 50) * (interrupts < INTERRUPTS))
+                while len(got) < 5_000:
+                    taken, page = [], None
+                    taken = each.take(7, 0.5)
+                    page = each.page(7, 0.5)
+                    got += [message.payload for message in taken] + page["payload"].to_pylist()
+                alarm(0)
+            except KeyboardInterrupt:
+                interrupts += 1
+                fresh = [message.payload for message in taken]
+                fresh += [] if page is None else page["payload"].to_pylist()
+                got += [] if fresh and got and fresh[-1] == got[-1] else fresh
+    assert interrupts > 10
+    assert [json.loads(each)["value"] for each in got] == list(range(5_000))
+
+
+# A real kernel
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Kernel]:
+    with running_kernel() as running:
+        running.run("import seastream_nb as ss\nfrom contextlib import suppress")
+        yield running
+
+
+@pytest.fixture
+def connected(kernel: Kernel, url: str) -> Iterator[Kernel]:
+    """A kernel with a `streamer` and a `consumer` of stream `s` on both facades."""
+    cell, _ = kernel.run(f"""
+streamer = ss.connect({url!r})
+consumer = streamer.consumer("s")
+async_streamer = await ss.connect_async({url!r})
+async_consumer = await async_streamer.consumer("s")
+""")
+    assert cell.error is None
+    yield kernel
+    kernel.run("streamer.close(); await async_streamer.close()")
+
+
+WAITING = {
+    "next": "consumer.next()",
+    "take": "consumer.take(10)",
+    "page": "consumer.page()",
+    "loop": "for message in consumer: print('got', message.text())",
+    "await next": "await async_consumer.next()",
+    "await take": "await async_consumer.take(10)",
+    "async loop": "async for message in async_consumer: print('got', message.text())",
+}
+
+
+@pytest.mark.parametrize("code", WAITING.values(), ids=WAITING)
+def test_the_stop_button_ends_a_wait_at_once_and_loses_nothing(
+    connected: Kernel, client: redis.Redis, code: str
+) -> None:
+    for turn in range(2):
+        cell, seconds = connected.run(
+            f"print('waiting', flush=True)\n{code}", interrupt_at="waiting"
+        )
+        assert cell.error in {"KeyboardInterrupt", "CancelledError"}
+        assert seconds < 1
+        send(client, "s", turn)
+        cell, _ = connected.run(f"""
+print(consumer.next({PATIENCE}).text(), (await async_consumer.next({PATIENCE})).text())
+""")
+        assert cell.lines == [f"{turn} {turn}"]
+
+
+@pytest.mark.parametrize("name", ["consumer", "async_consumer"])
+def test_what_came_before_the_stop_button_is_kept(
+    connected: Kernel, client: redis.Redis, name: str
+) -> None:
+    send(client, "s", 0, 1, 2)
+    wait = "await " if name.startswith("async") else ""
+    cell, seconds = connected.run(
+        f"print('waiting', flush=True)\n{wait}{name}.take(10)", interrupt_at="waiting"
+    )
+    assert cell.error in {"KeyboardInterrupt", "CancelledError"}
+    assert seconds < 1
+    cell, _ = connected.run(f"print([m.text() for m in {wait}{name}.take(3, {PATIENCE})])")
+    assert cell.lines == ["['0', '1', '2']"]
+
+
+@pytest.mark.parametrize("name", ["streamer", "async_streamer"])
+def test_the_stop_button_keeps_what_a_long_read_has_and_the_connection(
+    connected: Kernel, server: EmbeddedServer, client: redis.Redis, name: str
+) -> None:
+    fill(client, LARGE)
+    before = calls(client, "xrange")
+    interrupted: list[float] = []
+    kernel_pid = int(connected.run("import os\nprint(os.getpid())")[0].lines[0])
+
+    def interrupt_in_the_middle() -> None:
+        assert eventually(lambda: calls(client, "xrange") >= before + 2)
+        os.kill(server.pid, signal.SIGSTOP)
+        interrupted.append(time.monotonic())
+        os.kill(kernel_pid, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt_in_the_middle)
+    thread.start()
+    wait = "await " if name.startswith("async") else ""
+    try:
+        cell, _ = connected.run(f"{wait}{name}['s'].json().to_arrow()")
+        thread.join()
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert cell.error in {"KeyboardInterrupt", "CancelledError"}
+    assert cell.ended - interrupted[0] < 1
+    cell, _ = connected.run(f"""
+print(0 < {name}.partial.num_rows < {LARGE})
+print({name}.partial["value"].to_pylist() == list(range({name}.partial.num_rows)))
+print({wait}{name}["s"].count())
+""")
+    assert cell.lines == ["True", "True", str(LARGE)]
+
+
+# Leaving early
+
+
+def clients(client: redis.Redis) -> int:
+    return int(client.info("clients")["connected_clients"])
+
+
+LOOPS: dict[str, Callable[[ss.Stream], Iterator[object]]] = {
+    "pages": lambda stream: stream.pages(10),
+    "messages": lambda stream: stream.messages(),
+    "iteration": iter,
+    "reader": lambda stream: iter(stream.reader(10)),
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_leaving_a_loop_early_gives_its_connection_back(
+    url: str, client: redis.Redis, loop: Callable[[ss.Stream], Iterator[object]]
+) -> None:
+    fill(client, 5_000)
+    with ss.connect(url) as streamer:
+        for _ in loop(streamer["s"]):
+            break
+        assert streamer["s"].count() == 5_000
+        once = clients(client)
+        for _ in range(20):
+            for _ in loop(streamer["s"]):
+                break
+        assert streamer["s"].count() == 5_000
+        assert clients(client) <= once + 1
+
+
+@pytest.mark.parametrize("method", ["pages", "messages"])
+async def test_leaving_an_async_loop_early_gives_its_connection_back(
+    url: str, client: redis.Redis, method: str
+) -> None:
+    fill(client, 5_000)
+    async with ss.connect_async(url) as streamer:
+        counts = []
+        for _ in range(20):
+            async with aclosing(getattr(streamer["s"], method)()) as items:
+                async for _ in items:
+                    break
+            counts.append(clients(client))
+        assert counts[-1] <= counts[0] + 1
+        assert await streamer["s"].count() == 5_000

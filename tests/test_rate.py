@@ -1,0 +1,131 @@
+"""Messages over time: bins of the clock, exact and estimated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import seastream_nb as ss
+from seastream_nb import errors
+from seastream_nb.rate import bin_edges
+
+HOUR = 3600 * 10**9
+
+
+def add_at(client: Any, *times: str) -> None:
+    for time in times:
+        client.xadd("s", {"msg": "x"}, id=f"{pd.Timestamp(time).value // 10**6}-*")
+
+
+def test_bins_are_aligned_and_empty_ones_kept(streamer: ss.Streamer, client: Any) -> None:
+    add_at(client, "2026-01-05T10:07Z", "2026-01-05T10:59:59.999Z", "2026-01-05T13:00Z")
+    rate = streamer["s"].rate("1h")
+    assert rate.columns.tolist() == ["timestamp", "messages", "per_second", "estimated"]
+    assert rate["timestamp"].dt.strftime("%H:%M").tolist() == ["10:00", "11:00", "12:00", "13:00"]
+    assert rate["messages"].tolist() == [2, 0, 0, 1]
+    assert rate["per_second"].tolist() == [2 / 3600, 0, 0, 1 / 3600]
+    assert not rate["estimated"].any()
+    assert rate["messages"].dtype == "int64"
+
+
+def test_short_bins_have_exact_widths(streamer: ss.Streamer, client: Any) -> None:
+    add_at(client, "2026-01-05T10:07:00.001Z", "2026-01-05T10:07:00.003Z")
+    assert streamer["s"].rate("1ms")["per_second"].tolist() == [1000.0, 0.0, 1000.0]
+
+
+def test_bins_cover_the_range_that_was_asked_for(streamer: ss.Streamer, client: Any) -> None:
+    add_at(client, "2026-01-05T10:07Z")
+    rate = streamer["s"].since("2026-01-05T09:00Z").until("2026-01-05T12:00Z").rate("30m")
+    assert rate["messages"].tolist() == [0, 0, 1, 0, 0, 0]
+
+
+def test_an_empty_stream_has_an_empty_rate_of_the_same_types(
+    streamer: ss.Streamer, client: Any
+) -> None:
+    empty = streamer["nothing"].rate("1h")
+    add_at(client, "2026-01-05T10:07Z")
+    assert len(empty) == 0
+    assert empty.dtypes.to_dict() == streamer["s"].rate("1h").dtypes.to_dict()
+
+
+def test_bins_follow_the_streams_zone(streamer: ss.Streamer, client: Any) -> None:
+    add_at(client, "2026-01-05T22:30Z", "2026-01-05T23:30Z")
+    assert streamer["s"].rate("1d")["messages"].tolist() == [2]
+    berlin = streamer["s"].tz("Europe/Berlin").rate("1d")
+    assert berlin["messages"].tolist() == [1, 1]
+    assert berlin["timestamp"].iloc[1].isoformat() == "2026-01-06T00:00:00+01:00"
+
+
+@pytest.mark.parametrize(
+    ("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25), ("2026-06-01", 24)]
+)
+def test_days_with_a_clock_change_have_the_hours_they_have(day: str, hours: int) -> None:
+    start = pd.Timestamp(day, tz="Europe/Berlin")
+    stop = pd.Timestamp(day, tz="Europe/Berlin") + pd.DateOffset(days=1)
+    span = (start.value, stop.value)
+    assert len(bin_edges(span, HOUR, "Europe/Berlin")) == hours + 1
+    days = bin_edges(span, 24 * HOUR, "Europe/Berlin")
+    assert days == [start.value, stop.value]
+    quarters = bin_edges(span, 6 * HOUR, "Europe/Berlin")
+    clock = [pd.Timestamp(edge, tz="Europe/Berlin").hour for edge in quarters[:-1]]
+    assert clock == [0, 6, 12, 18]
+
+
+def test_without_a_length_there_are_about_sixty_round_bins(
+    streamer: ss.Streamer, client: Any
+) -> None:
+    add_at(client, "2026-01-05T10:07Z", "2026-01-05T15:07Z")
+    rate = streamer["s"].rate()
+    assert 30 <= len(rate) <= 61
+    assert rate["timestamp"].diff().dropna().unique().tolist() == [pd.Timedelta("5min")]
+
+
+def test_the_estimate_is_exact_where_a_probe_reaches_the_end(
+    streamer: ss.Streamer, client: Any
+) -> None:
+    pipeline = client.pipeline(transaction=False)
+    for number in range(20_000):
+        # Ten seconds at 1000 a second, then 100 at 100.
+        ms = number if number < 10_000 else 10_000 + (number - 10_000) * 10
+        pipeline.xadd("s", {"msg": "x"}, id=f"{1_700_000_000_000 + ms}-*")
+    pipeline.execute()
+    stream = streamer["s"]
+    exact = stream.rate("10s")
+    client.config_resetstat()
+    guessed = stream.rate("10s", exact=False)
+    assert client.info("commandstats")["cmdstat_xrange"]["calls"] <= 2 * len(guessed)
+    assert guessed["timestamp"].tolist() == exact["timestamp"].tolist()
+    assert guessed["messages"].tolist() == pytest.approx(exact["messages"].tolist(), rel=0.05)
+    assert guessed["estimated"].any()
+    quiet = stream.rate("500ms", exact=False)
+    assert not quiet["estimated"].iloc[40:].any()
+
+
+def test_an_estimate_that_cannot_see_filters_is_refused(streamer: ss.Streamer) -> None:
+    for stream in (streamer["s"].contains("x"), streamer["s"].first(3)):
+        with pytest.raises(errors.ConfigError, match="exact"):
+            stream.rate("1s", exact=False)
+
+
+@pytest.mark.parametrize("every", ["0s", "-1m", 0, "soon", None.__class__])
+def test_a_bin_length_that_is_none_is_refused(streamer: ss.Streamer, every: Any) -> None:
+    with pytest.raises(errors.ConfigError):
+        streamer["s"].rate(every)
+
+
+def test_far_too_many_bins_are_refused(streamer: ss.Streamer, client: Any) -> None:
+    add_at(client, "2020-01-05T10:07Z", "2026-01-05T15:07Z")
+    with pytest.raises(errors.ConfigError, match="bins"):
+        streamer["s"].rate("1ms")
+
+
+def test_ids_past_the_calendar_are_named_with_what_to_do(
+    streamer: ss.Streamer, client: Any
+) -> None:
+    add_at(client, "2026-01-05T10:07Z")
+    client.xadd("s", {"msg": "x"}, id=f"{2**48}-0")
+    with pytest.raises(errors.ConfigError, match="until"):
+        streamer["s"].rate("1d")
+    assert streamer["s"].until("2027-01-01").rate("1d")["messages"].sum() == 1
