@@ -1,29 +1,36 @@
 """Interactive analytics over Redis Streams in Jupyter.
 
-import seastream_nb as ss
+    import seastream_nb as ss
 
-with ss.connect("redis://localhost") as streamer:
-df = streamer["ticks"].since("02:10").until("02:20").json().to_pandas()
+    with ss.connect("redis://localhost") as streamer:
+        df = streamer["ticks"].since("02:10").until("02:20").json().to_pandas()
+
+Importing this package loads the errors only; a name loads its module when it is first used.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from seastream_nb import errors
-from seastream_nb.aio import (
-    AsyncConsumer,
-    AsyncProducer,
-    AsyncStream,
-    AsyncStreamer,
-    connect_async,
-)
-from seastream_nb.backend import StreamInfo
 from seastream_nb.errors import *  # noqa: F403 - every error is importable from the top
-from seastream_nb.listing import Catalog
-from seastream_nb.message import Message, MessageHeader, Receipt
-from seastream_nb.receipt import PendingReceipt
-from seastream_nb.server import EmbeddedServer, embedded
-from seastream_nb.sharders import KeyHashSharder, PseudoRandomSharder, RoundRobinSharder
-from seastream_nb.sync import Consumer, Producer, Stream, Streamer, connect
+
+if TYPE_CHECKING:
+    from seastream_nb.aio import (
+        AsyncConsumer,
+        AsyncProducer,
+        AsyncStream,
+        AsyncStreamer,
+        connect_async,
+    )
+    from seastream_nb.backend import StreamInfo
+    from seastream_nb.listing import Catalog
+    from seastream_nb.message import Message, MessageHeader, Receipt
+    from seastream_nb.receipt import PendingReceipt
+    from seastream_nb.server import EmbeddedServer, embedded
+    from seastream_nb.sharders import KeyHashSharder, PseudoRandomSharder, RoundRobinSharder
+    from seastream_nb.sync import Consumer, Producer, Stream, Streamer, connect
 
 __version__ = "0.1.0"
 
@@ -51,6 +58,26 @@ __all__ = [
     "embedded",
     "errors",
 ]
+
+_HOMES = {
+    "aio": ("AsyncConsumer", "AsyncProducer", "AsyncStream", "AsyncStreamer", "connect_async"),
+    "backend": ("StreamInfo",),
+    "listing": ("Catalog",),
+    "message": ("Message", "MessageHeader", "Receipt"),
+    "receipt": ("PendingReceipt",),
+    "server": ("EmbeddedServer", "embedded"),
+    "sharders": ("KeyHashSharder", "PseudoRandomSharder", "RoundRobinSharder"),
+    "sync": ("Consumer", "Producer", "Stream", "Streamer", "connect"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

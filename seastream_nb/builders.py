@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from seastream_nb import portal
 from seastream_nb.errors import ConfigError
-from seastream_nb.keys import key_text
+from seastream_nb.keys import key_bytes
 from seastream_nb.notebook import display
 from seastream_nb.payload import Decode
 from seastream_nb.query import Query
@@ -131,6 +131,9 @@ class StreamBuilders:
             self._export = portal.run(self._core.snapshot())
         return self._export
 
+    def __bool__(self) -> bool:
+        return True  # without it, `if stream` would ask for the length
+
     def __len__(self) -> int:
         raise TypeError("the length of a stream is only known by reading it: use count()")
 
@@ -152,10 +155,4 @@ def stream_query(keys: tuple[str | bytes, ...], zone: str) -> Query:
     for key in keys:
         if not isinstance(key, str | bytes):
             raise ConfigError(f"a stream key is text or bytes, not {key!r}")
-    names = [key.encode() if isinstance(key, str) else key for key in keys]
-    return Query(keys=tuple(dict.fromkeys(names)), zone=zone)
-
-
-def key_list(query: Query) -> str:
-    """The keys of a query, to be shown."""
-    return ", ".join(repr(key_text(key)) for key in query.keys)
+    return Query(keys=tuple(dict.fromkeys(map(key_bytes, keys))), zone=zone)

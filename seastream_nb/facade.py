@@ -9,6 +9,7 @@ import pyarrow as pa
 from seastream_nb.arrow import base_column, base_type, default_columns
 from seastream_nb.errors import ConfigError
 from seastream_nb.message import Message, MessageHeader
+from seastream_nb.notebook.display import brief
 from seastream_nb.quantities import NS_PER_SECOND, Duration, parse_duration
 from seastream_nb.redis.consumer import RealtimeConsumer
 from seastream_nb.redis.producer import RedisProducer
@@ -115,7 +116,7 @@ class ConsumerMembers:
 
     def __repr__(self) -> str:
         shards = ", ".join(f"{key}:{shard}" for key, shard in self.stream_shards)
-        return f"<{type(self).__name__} {self._core.options.mode} {shards}>"
+        return f"<{type(self).__name__} {self._core.options.mode} {brief(shards)}>"
 
 
 def wait_until(timeout: Duration | None) -> float | None:

@@ -72,8 +72,15 @@ def key_text(key: bytes) -> str:
 
 
 def key_bytes(key: str | bytes) -> bytes:
-    """The key as Redis holds it."""
-    return key if isinstance(key, bytes) else key.encode()
+    """The key as Redis holds it.
+
+    Raises:
+        StreamKeyError: text with a lone surrogate, which has no bytes.
+    """
+    try:
+        return key if isinstance(key, bytes) else key.encode()
+    except UnicodeEncodeError:
+        raise StreamKeyError(f"{key!r} is no text in UTF-8: give the key as bytes") from None
 
 
 def shard_key(name: str, shard: int) -> bytes:
@@ -96,7 +103,9 @@ def split_shard(key: bytes) -> tuple[str, int] | None:
     (None, None, None)
     """
     name, colon, digits = key.partition(b":")
-    if not colon or not digits.isdigit() or (len(digits) > 1 and digits.startswith(b"0")):
+    if not colon or not digits.isdigit() or len(digits) > len(str(MAX_U64)):
+        return None
+    if len(digits) > 1 and digits.startswith(b"0"):
         return None
     text = key_text(name)
     return (text, int(digits)) if is_legal(text) and int(digits) <= MAX_U64 else None

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import threading
 import time as clock
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from functools import partial
 from itertools import chain, repeat
 from typing import Any, Literal, Protocol
@@ -20,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seastream_nb import portal
+from seastream_nb.encoding import is_text, json_rows
 from seastream_nb.errors import ConfigError, QueueFull
 from seastream_nb.options import ConnectOptions
 from seastream_nb.receipt import PendingReceipt
@@ -90,8 +88,10 @@ class FrameMessages:
         reader = pa.RecordBatchReader.from_stream(self._frame)
         schema: pa.Schema = reader.schema
         for name in (self._column, self._timestamp, self._shard):
-            if isinstance(name, str) and schema.names.count(name) != 1:
-                raise ConfigError(f"no single column {name!r}: there are {', '.join(schema.names)}")
+            if isinstance(name, str) and name not in schema.names:
+                raise ConfigError(f"no column {name!r}: there are {', '.join(schema.names)}")
+        if len(set(schema.names)) < len(schema.names):
+            raise ConfigError(f"columns of the same name: {', '.join(schema.names)}")
         batches: Iterable[pa.RecordBatch] = reader
         ticks: Iterable[int | None] = repeat(None)
         if self._timestamp is not None:
@@ -110,15 +110,12 @@ class FrameMessages:
         if self._column is not None:
             values = batch.column(self._column).to_pylist()
             return [_raw(value, self._column, row) for row, value in enumerate(values, first_row)]
-        fields = [
-            place
-            for place, name in enumerate(batch.schema.names)
-            if name not in (self._timestamp, self._shard) and not _UNNAMED_INDEX.fullmatch(name)
-        ]
-        return [
-            row_json(values, row)
-            for row, values in enumerate(batch.select(fields).to_pylist(), first_row)
-        ]
+        return json_rows(batch.select(self._fields(batch.schema.names)), first_row)
+
+    def _fields(self, names: list[str]) -> list[str]:
+        """The columns of the JSON objects."""
+        apart = (self._timestamp, self._shard)
+        return [each for each in names if each not in apart and not _UNNAMED_INDEX.fullmatch(each)]
 
     def _shards(self, batch: pa.RecordBatch, first_row: int) -> Iterable[int | None]:
         if not isinstance(self._shard, str):
@@ -181,10 +178,7 @@ def _instants(column: pa.ChunkedArray, options: ConnectOptions) -> pa.ChunkedArr
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         naive = column if pa.types.is_timestamp(kind) else column.cast(pa.timestamp("s"))
         return pc.assume_timezone(naive, options.tz)
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        # Such as string views; what is no text fails here.
-        column = column.cast(pa.large_string()) if "string" in str(kind) else column
-    if "string" not in str(column.type):
+    if not is_text(kind):
         raise pa.ArrowInvalid(f"its type is {kind}")
     instants = [_instant_ns(text, options.tz) for text in column.to_pylist()]
     return pa.chunked_array([pa.array(instants, pa.timestamp("ns", "UTC"))])
@@ -195,36 +189,6 @@ def _instant_ns(text: str, tz: str) -> int:
     if isinstance(moment, Fixed) and isinstance(moment.position, Instant):
         return moment.position.ns
     raise ConfigError(f"{text!r} is no point in time")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, Decimal):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
-
-
-_encode = json.JSONEncoder(
-    default=_plain, allow_nan=False, ensure_ascii=False, separators=(",", ":")
-).encode
-
-
-def row_json(values: dict[str, Any], row: int) -> bytes:
-    """One row as a compact JSON object; times are ISO text, decimals are text.
-
-    >>> row_json({"price": 1.5, "at": datetime(2026, 1, 5, 9, 30), "note": None}, 0)
-    b'{"price":1.5,"at":"2026-01-05T09:30:00","note":null}'
-
-    Raises:
-        ConfigError: a value that JSON has no form for, such as bytes or an infinite number.
-    """
-    try:
-        return _encode(values).encode()
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"row {row} cannot be written as JSON: {error}") from error
 
 
 def send_waiting(

@@ -38,9 +38,8 @@ def watched() -> bool:
     kernel = getattr(shell, "kernel", None)
     if kernel is None:
         return sys.stderr is not None and sys.stderr.isatty()
-    # Whoever runs a notebook as a batch has nobody to type an answer; nbval says so in this.
-    batch = "PYTEST_CURRENT_TEST" in os.environ
-    return bool(getattr(kernel, "_allow_stdin", False)) and not batch
+    # Whoever runs a notebook as a batch has nobody to type an answer, and says so to the kernel.
+    return bool(getattr(kernel, "_allow_stdin", False))
 
 
 class Counted(Protocol):

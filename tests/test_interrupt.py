@@ -8,8 +8,9 @@ import signal
 import threading
 import time
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
 import seastream_nb as ss
@@ -27,14 +28,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 20.0
 LARGE = 100_000
-INTERRUPTS = 200
 
 
-# At any moment
-
-# Python drops an interrupt that lands in a weak reference's callback, and a coroutine that an
-# interrupt kept from being run is one that was never awaited.
-anywhere = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+# While waiting
 
 
 @pytest.fixture
@@ -52,69 +48,56 @@ def alarm() -> Iterator[Callable[[float], None]]:
         signal.signal(signal.SIGALRM, before)
 
 
-def fill(client: redis.Redis, count: int) -> None:
+def fill(client: redis.Redis, total: int) -> None:
     with client.pipeline(transaction=False) as pipeline:
-        for value in range(count):
+        for value in range(total):
             pipeline.xadd("s", {b"msg": json.dumps({"value": value}).encode()})
             if value % 10_000 == 9_999:
                 pipeline.execute()
         pipeline.execute()
 
 
-def values(messages: list[ss.Message]) -> list[int]:
-    return [message.json()["value"] for message in messages]
+def looped(consumer: ss.Consumer) -> list[ss.Message]:
+    for message in consumer:
+        return [message]
+    return []
 
 
-@anywhere
-def test_a_loop_that_is_interrupted_anywhere_loses_no_message(
-    url: str, client: redis.Redis, alarm: Callable[[float], None]
+def paged(consumer: ss.Consumer) -> list[pa.RecordBatch]:
+    return [consumer.page(5, PATIENCE)]
+
+
+def values(found: list[ss.Message] | list[pa.RecordBatch]) -> list[int]:
+    payloads: list[bytes] = []
+    for each in found:
+        payloads += [each.payload] if isinstance(each, ss.Message) else each["payload"].to_pylist()
+    return [json.loads(payload)["value"] for payload in payloads]
+
+
+STEPS: dict[str, Callable[[ss.Consumer], list[Any]]] = {
+    "loop": looped,
+    "next": lambda consumer: [consumer.next(PATIENCE)],
+    "take": lambda consumer: consumer.take(1, PATIENCE),
+    "page": paged,
+}
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_a_wait_that_is_interrupted_again_and_again_loses_no_message(
+    url: str,
+    client: redis.Redis,
+    alarm: Callable[[float], None],
+    step: Callable[[ss.Consumer], list[Any]],
 ) -> None:
-    fill(client, 20_000)
-    got: list[ss.Message] = []
-    interrupts = 0
-    with ss.connect(url) as streamer, streamer.consumer("s", auto_stream_reset="earliest") as each:
-        message = None
-        while len(got) < 20_000:
-            try:
-                alarm(0.0005 * (interrupts < INTERRUPTS))
-                for message in each:
-                    got.append(message)
-                    if len(got) == 20_000:
-                        break
-                alarm(0)
-            except KeyboardInterrupt:
-                interrupts += 1
-                if message is not None and (not got or got[-1] is not message):
-                    got.append(message)
-    assert interrupts > 10
-    assert values(got) == list(range(20_000))
-
-
-@anywhere
-def test_take_and_page_that_are_interrupted_anywhere_lose_no_message(
-    url: str, client: redis.Redis, alarm: Callable[[float], None]
-) -> None:
-    fill(client, 5_000)
-    got: list[bytes] = []
-    interrupts = 0
-    with ss.connect(url) as streamer, streamer.consumer("s", auto_stream_reset="earliest") as each:
-        while len(got) < 5_000:
-            taken, page = [], None
-            try:
-                alarm(0.00002 * (interrupts % 50) * (interrupts < INTERRUPTS))
-                while len(got) < 5_000:
-                    taken, page = [], None
-                    taken = each.take(7, 0.5)
-                    page = each.page(7, 0.5)
-                    got += [message.payload for message in taken] + page["payload"].to_pylist()
-                alarm(0)
-            except KeyboardInterrupt:
-                interrupts += 1
-                fresh = [message.payload for message in taken]
-                fresh += [] if page is None else page["payload"].to_pylist()
-                got += [] if fresh and got and fresh[-1] == got[-1] else fresh
-    assert interrupts > 10
-    assert [json.loads(each)["value"] for each in got] == list(range(5_000))
+    got: list[int] = []
+    with ss.connect(url) as streamer, streamer.consumer("s") as consumer:
+        for turn in range(20):
+            alarm(0.01)
+            with pytest.raises(KeyboardInterrupt):
+                step(consumer)
+            client.xadd("s", {"msg": json.dumps({"value": turn})})
+            got += values(step(consumer))
+    assert got == list(range(20))
 
 
 # A real kernel

@@ -119,6 +119,7 @@ def test_a_terminal_gets_a_bar_after_two_seconds(held: tuple[str, threading.Even
         assert process.stdout.read() == f"{ENTRIES}\n"
     assert waited > 2
     assert bars(shown)[0] == Bar(0, 0, 0, "?")
+    assert not re.search(r"\[00:0[01]<", shown)  # it counts from the beginning of the reading
     assert bars(rest)[-1].percent == 100
     assert bars(rest)[-1].entries == ENTRIES
     assert rest.endswith("\r\n")

@@ -279,6 +279,15 @@ def test_every_redis_key_is_readable(streamer: ss.Streamer, client: Any) -> None
     assert streamer["app:orders"].to_arrow()["stream"].to_pylist() == ["app:orders"]
 
 
+def test_a_key_that_has_no_bytes_is_refused(streamer: ss.Streamer) -> None:
+    with pytest.raises(errors.StreamKeyError, match="as bytes"):
+        streamer["\ud800"]
+
+
+def test_a_stream_is_true_and_asks_nobody(streamer: ss.Streamer) -> None:
+    assert streamer["nothing"]
+
+
 def test_a_shards_key_is_a_stream_of_its_own_when_asked_for(
     streamer: ss.Streamer, client: Any
 ) -> None:

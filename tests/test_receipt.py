@@ -133,8 +133,7 @@ async def test_an_await_that_is_cancelled_leaves_the_others_alone(
         return await pending
 
     impatient, patient = asyncio.create_task(wait()), asyncio.create_task(wait())
-    while batch._waiter is None:
-        await asyncio.sleep(0)
+    assert await asyncio.to_thread(eventually, lambda: batch._waiter)
     impatient.cancel()
     with pytest.raises(asyncio.CancelledError):
         await impatient
@@ -157,7 +156,6 @@ def test_dropped_receipts_leave_nothing_behind(batch: Batch) -> None:
         __slots__ = ("__weakref__",)
 
     receipt = Watched(TICKS, batch, 0)
-    batch.messages.append((b"command", TICKS))
     gone = weakref.ref(receipt)
     gc.disable()
     try:
@@ -166,7 +164,6 @@ def test_dropped_receipts_leave_nothing_behind(batch: Batch) -> None:
     finally:
         gc.enable()
     batch.settle([b"1-1"])
-    assert not batch.messages
 
 
 def test_the_repr_says_what_became_of_it(batch: Batch) -> None:

@@ -31,7 +31,7 @@ def test_the_same_seed_gives_the_same_shards() -> None:
 
 def test_a_key_always_has_the_same_shard_in_every_process() -> None:
     sharder = ss.KeyHashSharder(16)
-    assert [sharder.shard("a", name) for name in (b"SEA", b"PDX", b"SFO")] == [15, 7, 8]
+    assert [sharder.shard("a", name) for name in (b"SEA", b"PDX", b"SFO")] == [15, 15, 7]
 
 
 def test_the_key_may_be_taken_from_the_payload_as_text_or_bytes() -> None:

@@ -9,10 +9,12 @@ the end of one is the end of all before it.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 from seastream_nb import portal
 from seastream_nb.errors import MaybeSent, NotSent, ProducerClosed, QueueFull
@@ -110,6 +112,7 @@ class Outbox:
         self._failed: deque[OutgoingBatch] = deque()
         self._asleep = False
         self._wake = asyncio.Event()
+        _outboxes.add(self)
 
     # Called by any thread. An interrupt comes after a call of a function, if it comes: wherever it
     # does, the batches and the counters are right.
@@ -148,16 +151,13 @@ class Outbox:
                 queued.append(batch)
             batch.size += size + OVERHEAD
             self._bytes += size + OVERHEAD
-        if self._asleep:
-            # Only the taker says that it is awake, so a wake lost to an interrupt is made again.
-            portal.call_soon(self._rouse)
+            if self._asleep:
+                # In this order: if an interrupt comes between them, the next message wakes again.
+                portal.call_soon(self._wake.set)
+                self._asleep = False
         return batch, index
 
     # Called on the I/O thread.
-
-    def _rouse(self) -> None:
-        self._asleep = False
-        self._wake.set()
 
     async def take(self) -> OutgoingBatch:
         """The next batch, when there is one."""
@@ -201,6 +201,16 @@ class Outbox:
             kind = MaybeSent if batch.written else NotSent
             self.settle([kind(f"{doing}: {reason}") for doing in batch.attempts()])
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: the parent goes on with what is here, the child with nothing."""
+        self._lock = threading.Lock()
+        self._closed = "the producer belongs to the parent process: make another one"
+        self._bytes = 0
+        for batch in (*self._taken, *self._queued):
+            batch.settle([MaybeSent(f"{doing}: the parent does") for doing in batch.attempts()])
+        for batches in (self._taken, self._queued, self._failed):
+            batches.clear()
+
     async def room(self, size: int) -> None:
         """Wait until a payload of so many bytes can be queued and half of the queue is free.
 
@@ -213,7 +223,7 @@ class Outbox:
                 oldest = [*self._taken, *self._queued][:1]
             for batch in oldest:
                 await batch.ended()
-                if batch.stalled:
+                if batch.stalled and self._closed is None:
                     raise TimeoutError("the server does not answer, and what waited has failed")
 
     async def flush(self) -> None:
@@ -225,10 +235,24 @@ class Outbox:
         with self._lock:
             last = [*self._taken, *self._queued][-1:]
         for batch in last:
-            self._rouse()
+            # An interrupt may have come between a message and its wake.
+            self._wake.set()
             await batch.ended()
-        unseen = [error for batch in self._failed for error in batch.unseen.values()]
+        # Copied at once: a thread that asks a receipt takes its error out.
+        unseen = [error for batch in self._failed for error in [*batch.unseen.values()]]
         self._failed.clear()
         if unseen:
             more = f" (and {len(unseen) - 1:,} more sends failed)" if len(unseen) > 1 else ""
             raise type(unseen[0])(f"{unseen[0]}{more}")
+
+
+_outboxes: WeakSet[Outbox] = WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for outbox in _outboxes:
+        outbox.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

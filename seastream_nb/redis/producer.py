@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from operator import index
-from typing import Any
+from typing import Any, SupportsIndex, cast
 
 from seastream_nb.errors import (
     AlreadyAnchored,
@@ -142,10 +142,9 @@ class RedisProducer:
 
     def _place(self, key: str, shard: int | None) -> Place:
         name = StreamKey(key)
-        if shard is not None and (isinstance(shard, bool) or not 0 <= index(shard) <= MAX_U64):
-            raise ConfigError(f"the shard of {name!r} is {shard!r}: it must be a number from 0")
-        redis_key = name.encode() if shard is None else shard_key(name, index(shard))
-        origin = Origin(str(name), index(shard or 0), redis_key, self._unit_ns)
+        number = 0 if shard is None else _shard_number(name, shard)
+        redis_key = name.encode() if shard is None else shard_key(name, number)
+        origin = Origin(str(name), number, redis_key, self._unit_ns)
         if len(self._places) >= MOST_PLACES:
             self._places.clear()
         place = self._places[key, shard] = Place.make(origin, self.connection.field)
@@ -215,8 +214,19 @@ class RedisProducer:
         try:
             await self._outbox.flush()
         finally:
-            self._writing.cancel()
-            await asyncio.wait([self._writing])
+            if self._writing.get_loop() is asyncio.get_running_loop():  # not in a forked child
+                self._writing.cancel()
+                await asyncio.wait([self._writing])
+
+
+def _shard_number(name: str, shard: object) -> int:
+    try:
+        number = -1 if isinstance(shard, bool) else index(cast("SupportsIndex", shard))
+    except TypeError:
+        number = -1
+    if 0 <= number <= MAX_U64:
+        return number
+    raise ConfigError(f"the shard of {name!r} is {shard!r}: it must be a number from 0")
 
 
 def payload_bytes(payload: Payload) -> bytes:

@@ -110,8 +110,9 @@ class RedisStreamer:
                 keys = await catalog.scan(self._pool, "*", "completing stream keys")
         except (StreamError, TimeoutError):
             return []
-        sharded = self.options.shards == "auto"
-        return [key_text(key) for key in group_by_stream(keys, sharded=sharded)]
+        streams = group_by_stream(keys, sharded=self.options.shards == "auto")
+        # A key that is no text has no text that means it.
+        return [key_text(key) for key in streams if key_text(key).encode() == key]
 
     # Writing and following.
 

@@ -36,11 +36,8 @@ def ticks() -> Iterator[ss.EmbeddedServer]:
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
-    """A kernel that does not know of pytest."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PYTEST_CURRENT_TEST")
-        with running_kernel() as running:
-            yield running
+    with running_kernel() as running:
+        yield running
 
 
 @pytest.fixture

@@ -6,8 +6,10 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -90,7 +92,9 @@ def test_an_outage_longer_than_the_timeout_ends_in_not_sent(tcp: TcpServer) -> N
         tcp.kill()
         notice_that_it_is_gone(tcp)
         pending = [producer.send(str(number)) for number in range(1_500)]
-        with pytest.raises(NotSent, match=r"'ticks'.*gave up after \d+ attempts in 0\.\d s.*1,499 more"):
+        with pytest.raises(
+            NotSent, match=r"'ticks'.*gave up after \d+ attempts in 0\.\d s.*1,499 more"
+        ):
             producer.flush()
         assert {outcome(each) for each in pending} == {"NotSent"}
         tcp.restart()
@@ -265,6 +269,49 @@ def test_a_server_killed_with_answers_outstanding_leaves_it_unknown(tcp: TcpServ
     assert stored(tcp) == [1]
 
 
+# The process forks.
+
+FORKING = """
+import os, signal, sys
+import seastream_nb as ss
+from seastream_nb.errors import MaybeSent, ProducerClosed
+
+streamer = ss.connect(sys.argv[1])
+producer = streamer.producer("ticks")
+pid = int(sys.argv[2])
+os.kill(pid, signal.SIGSTOP)
+pending = producer.send("0")
+if os.fork() == 0:
+    for use in (lambda: producer.send("1"), pending.result):
+        try:
+            use()
+            os._exit(1)
+        except (ProducerClosed, MaybeSent) as error:
+            assert "parent" in str(error)
+    producer.flush()
+    producer.end()
+    os.kill(pid, signal.SIGCONT)
+    with ss.connect(sys.argv[1]).producer("others") as another:
+        another.send("2").result()
+    os._exit(0)
+_, status = os.wait()
+assert status == 0, status
+pending.result()
+producer.send("3")
+producer.end()
+"""
+
+
+def test_a_forked_child_leaves_the_producer_to_its_parent(tcp: TcpServer) -> None:
+    arguments = [tcp.url, str(tcp.process.pid)]
+    subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING, *arguments],
+        check=True,
+        timeout=60,
+    )
+    assert stored(tcp) == [0, 3]
+
+
 # The server is frozen.
 
 
@@ -374,13 +421,11 @@ def interrupt() -> None:
 
 
 def when_main_thread_is_in(function: str, then: Callable[[], Any]) -> threading.Thread:
-    """A thread that acts once the main thread is inside a function of this name."""
+    """A thread that acts once the main thread is inside our function of this name."""
 
     def inside() -> bool:
-        frame = sys._current_frames()[threading.main_thread().ident or 0]
-        while frame.f_back is not None and frame.f_code.co_name != function:
-            frame = frame.f_back
-        return frame.f_code.co_name == function
+        stack = traceback.extract_stack(sys._current_frames()[threading.main_thread().ident or 0])
+        return any(each.name == function and "seastream_nb" in each.filename for each in stack)
 
     def watch() -> None:
         if eventually(inside):
