@@ -47,6 +47,7 @@ class RangeReader:
         self._bulk = expected >= BULK_ENTRIES and not reverse
         largest = max(1, PAGE_BYTES // max(1, shard.extent.entry_bytes))
         self._count = min(FIRST_COUNT, largest, limit or FIRST_COUNT)
+        self._link: Link
         self._asked = 0
         # Where the next page begins (forwards) or ends (backwards), and whether the entry at
         # that place was delivered already.
@@ -56,47 +57,47 @@ class RangeReader:
     async def __aiter__(self) -> AsyncGenerator[Page, None]:
         if self._bulk and kernel.available():
             await asyncio.to_thread(kernel.load)
-        link = await self._pool.take()
-        ahead: asyncio.Future[list[Any]] | None = self._ask(link)
+        self._link = await self._pool.take(None, self._doing)
+        ahead: asyncio.Future[list[Any]] | None = self._ask()
         try:
             while ahead is not None:
-                link, page = await self._receive(link, ahead)
+                page = await self._receive(ahead)
                 full = len(page) >= self._asked
                 fresh = self._without_overlap(page)
                 if len(fresh) == len(page) and self._overlap:
                     await self._notice_trim()
                 self._advance(fresh)
-                ahead = self._ask(link) if full else None
+                ahead = self._ask() if full else None
                 if len(fresh):
                     yield fresh
         finally:
             # An unread reply stays with the link, which drops it when it comes.
             if ahead is not None:
                 ahead.cancel()
-            self._pool.give_back(link)
+            self._pool.give_back(self._link)
 
-    def _ask(self, link: Link) -> asyncio.Future[list[Any]]:
+    def _ask(self) -> asyncio.Future[list[Any]]:
         self._asked = self._count + self._overlap
         start, end = self._shard.start, self._shard.end
         start, end = (start, self._edge) if self._reverse else (self._edge, end)
         key = self._shard.origin.key
         command = wire.xrange(key, start, end, self._asked, reverse=self._reverse)
         kind = ReplyKind.PLAIN if self._reverse else ReplyKind.ENTRIES
-        return link.request([command], 1, kind)
+        return self._link.request([command], 1, kind)
 
-    async def _receive(self, link: Link, ahead: asyncio.Future[list[Any]]) -> tuple[Link, Page]:
+    async def _receive(self, ahead: asyncio.Future[list[Any]]) -> Page:
         """The page that was asked for, on a new link if this one breaks."""
         deadline = asyncio.get_running_loop().time() + self._pool.options.timeout
         while True:
             try:
-                replies = await link.answer(ahead, self._pool.options.timeout)
-                return link, self._page(accepted(replies[0], self._doing))
+                replies = await self._link.answer(ahead, self._pool.options.timeout)
+                return self._page(accepted(replies[0], self._doing))
             except LinkLost as lost:
                 # The server may have closed it because the reply outgrew its output buffer.
                 self._count = max(1, self._count // 2)
-                self._pool.give_back(link)
-                link = await self._pool.reopen(deadline, f"{self._doing}: {lost}")
-                ahead = self._ask(link)
+                self._pool.give_back(self._link)
+                self._link = await self._pool.reopen(deadline, f"{self._doing}: {lost}")
+                ahead = self._ask()
 
     def _page(self, reply: Any) -> Page:
         if isinstance(reply, kernel.Entries):
