@@ -16,8 +16,13 @@ import pyarrow as pa
 
 from seastream_nb import portal
 from seastream_nb.builders import StreamBuilders, stream_query
-from seastream_nb.errors import StreamError
-from seastream_nb.facade import ConsumerMembers, ProducerMembers, require_count, wait_until
+from seastream_nb.facade import (
+    ConsumerMembers,
+    ProducerMembers,
+    noted_on,
+    require_count,
+    wait_until,
+)
 from seastream_nb.listing import Catalog
 from seastream_nb.members import awaiting, awaiting_iter
 from seastream_nb.message import Message
@@ -70,7 +75,8 @@ class Connecting:
         trace: TracebackType | None,
     ) -> None:
         assert self._streamer is not None
-        await self._streamer.close()
+        with noted_on(error):
+            await self._streamer.close()
 
 
 class AsyncStreamer:
@@ -136,7 +142,8 @@ class AsyncStreamer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.close()
+        with noted_on(error):
+            await self.close()
 
     def __repr__(self) -> str:
         return display.streamer_text(type(self).__name__, self._core)
@@ -238,12 +245,8 @@ class AsyncProducer(ProducerMembers):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
+        with noted_on(error):
             await self.end()
-        except StreamError as failure:
-            if error is None:
-                raise
-            error.add_note(f"The producer ended with {type(failure).__name__}: {failure}")
 
 
 class AsyncConsumer(ConsumerMembers):

@@ -16,8 +16,14 @@ import pyarrow as pa
 
 from seastream_nb import portal
 from seastream_nb.builders import StreamBuilders, stream_query
-from seastream_nb.errors import QueueFull, StreamError
-from seastream_nb.facade import ConsumerMembers, ProducerMembers, require_count, wait_until
+from seastream_nb.errors import QueueFull
+from seastream_nb.facade import (
+    ConsumerMembers,
+    ProducerMembers,
+    noted_on,
+    require_count,
+    wait_until,
+)
 from seastream_nb.listing import Catalog
 from seastream_nb.members import blocking, blocking_iter
 from seastream_nb.message import Message
@@ -113,7 +119,8 @@ class Streamer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        with noted_on(error):
+            self.close()
 
     def __repr__(self) -> str:
         return display.streamer_text(type(self).__name__, self._core)
@@ -223,12 +230,8 @@ class Producer(ProducerMembers):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
+        with noted_on(error):
             self.end()
-        except StreamError as failure:
-            if error is None:
-                raise
-            error.add_note(f"The producer ended with {type(failure).__name__}: {failure}")
 
 
 class Consumer(ConsumerMembers):

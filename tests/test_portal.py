@@ -321,7 +321,7 @@ async def test_an_idle_await_wakes_the_callers_loop_all_the_time(core: Core) -> 
     threading.Thread(target=loop.call_soon, args=(waiting.cancel,)).start()
     since = time.monotonic()
     await asyncio.wait([waiting])
-    assert time.monotonic() - since < 1
+    assert time.monotonic() - since < 2
     assert core.cleaned.is_set()
 
 
@@ -564,7 +564,7 @@ def test_the_stop_button_ends_a_cell_at_once_and_cleans_up(
 ) -> None:
     cell, seconds = kernel.run(call.format("cleaned up"), interrupt_at="waiting")
     assert cell.error in errors
-    assert seconds < 1
+    assert seconds < 2
     after, _ = kernel.run("print(cleaned.pop())\nprint(portal.run(answer()))")
     assert after.lines == ["cleaned up", "next call works"]
 

@@ -133,3 +133,19 @@ def test_a_child_closes_a_streamer_whose_producer_is_its_parents(server: Embedde
     )
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_child_is_told_that_a_consumer_is_its_parents(server: EmbeddedServer) -> None:
+    use = "\ntry: consumer.next(10)\nexcept ss.ConsumerClosed: pass\nelse: raise AssertionError"
+    program = FORK.replace(
+        "child = os.fork()", "consumer = streamer.consumer('ticks')\nchild = os.fork()"
+    ).replace("assert stream.count() == 3_000", "stream.count()")
+
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, server.url, use],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")

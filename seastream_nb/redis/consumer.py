@@ -10,6 +10,7 @@ still reads goes nowhere, and a seek that is cancelled before that step has chan
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -66,6 +67,7 @@ class RealtimeConsumer:
         self._changed = asyncio.Event()
         self._fetcher = self._fetcher_from({})
         self._closed = False
+        self._process = os.getpid()
 
     async def start(self) -> None:
         """Anchor every shard: nothing sent after this returns is missed."""
@@ -250,6 +252,8 @@ class RealtimeConsumer:
         """Nothing: there is nothing to commit, and no mode refuses this."""
 
     def _require_open(self) -> None:
+        if self._process != os.getpid():
+            raise ConsumerClosed(f"{self._doing}: this consumer is its parent process's; make one")
         if self._closed:
             raise ConsumerClosed(f"{self._doing}: this consumer has ended")
 

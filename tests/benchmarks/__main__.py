@@ -28,6 +28,7 @@ BENCHMARKS = {
         consuming.consume_blocking,
         latency.live_latency,
         starting.import_time,
+        starting.import_of_connect,
         flatness.head_of_a_long_stream,
         flatness.page_of_a_long_stream,
         flatness.seek_in_a_long_stream,

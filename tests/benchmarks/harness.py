@@ -7,7 +7,6 @@ things, so only what was measured side by side is compared, and the median of al
 
 from __future__ import annotations
 
-import operator
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ class Goal:
     at_most: bool = False
 
     def met(self, ratio: float) -> bool:
-        return (operator.le if self.at_most else operator.ge)(ratio, self.ratio)
+        return ratio <= self.ratio if self.at_most else ratio >= self.ratio
 
     def __str__(self) -> str:
         return f"{'<=' if self.at_most else '>='} {self.ratio:.2f}"

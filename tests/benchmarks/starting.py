@@ -9,15 +9,22 @@ from collections.abc import Iterator
 from tests.benchmarks.harness import Measure, duration
 from tests.benchmarks.place import Place
 
-TIMED = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
+LIBRARIES = "import redis, pyarrow"
+TIMED = "import time; t = time.perf_counter(); {}; print(time.perf_counter() - t)"
 
 
 @duration(at_most=1.3)
 def import_time(_place: Place) -> Iterator[tuple[Measure, Measure]]:
     """The package, against the two libraries that it cannot do without."""
-    yield importing("seastream_nb"), importing("redis, pyarrow")
+    yield importing("import seastream_nb"), importing(LIBRARIES)
 
 
-def importing(modules: str) -> Measure:
-    command = [sys.executable, "-c", TIMED.format(modules)]
+@duration(at_most=1.3)
+def import_of_connect(_place: Place) -> Iterator[tuple[Measure, Measure]]:
+    """The same with its first use, to which the package puts off most of its imports."""
+    yield importing("from seastream_nb import connect"), importing(LIBRARIES)
+
+
+def importing(statement: str) -> Measure:
+    command = [sys.executable, "-c", TIMED.format(statement)]
     return lambda: float(subprocess.check_output(command))

@@ -134,7 +134,7 @@ def test_the_end_is_silent_and_fast_while_the_server_is_away(
         durable.kill()
         started = time.monotonic()
         end(consumer)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 2
 
 
 def test_a_seek_during_an_outage_takes_effect_after_it(durable: TcpServer) -> None:

@@ -198,7 +198,7 @@ def test_moving_on_an_idle_stream_answers_at_once(
         assert numbers([consumer.next(PATIENCE)]) == [1]
         with pytest.raises(TimeoutError):
             consumer.next(0.01)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 2
 
 
 # Rewind
@@ -416,7 +416,7 @@ def test_seek_needs_no_right_to_commands_about_clients(url: str, client: redis.R
             started = time.monotonic()
             consumer.seek("earliest")
             assert numbers([consumer.next(PATIENCE)]) == [1]
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < 2
     finally:
         client.execute_command("ACL", "DELUSER", "reader")
 
