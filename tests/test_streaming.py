@@ -190,7 +190,12 @@ async def test_the_async_facade_reads_the_same(url: str, client: Any) -> None:
 
 def test_what_leaves_the_block_is_not_hidden_by_an_error_of_closing(url: str, client: Any) -> None:
     client.set("taken", "no stream")
-    with pytest.raises(ZeroDivisionError) as caught, ss.connect(url) as streamer:
-        streamer.producer("taken").send("x")
-        raise ZeroDivisionError
+
+    def leave() -> None:
+        with ss.connect(url) as streamer:
+            streamer.producer("taken").send("x")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        leave()
     assert "WRONGTYPE" in caught.value.__notes__[0]
