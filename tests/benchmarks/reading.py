@@ -64,8 +64,8 @@ def raw_drain(place: Place, read: Callable[[], Any]) -> Callable[[], None]:
     """Reads what `read` reads, by the XRANGE commands that the server sees of it."""
     with place.client.monitor() as monitor:
         read()
-        place.client.ping()
-        seen = iter(lambda: monitor.next_command()["command"], "PING")
+        place.client.echo("done")
+        seen = iter(lambda: monitor.next_command()["command"], "ECHO done")
         commands = [pack(*text.split()) for text in seen if text.startswith("XRANGE")]
     sizes = place.wire.sizes(commands)
     return lambda: place.wire.drain(commands, sizes)
