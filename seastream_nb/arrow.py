@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -124,14 +124,3 @@ def default_columns(decoded: Iterable[str], *, payload: bool, with_id: bool) -> 
     """
     kept = {"id": with_id, "payload": payload}
     return (*(name for name in BASE_COLUMNS if kept.get(name, True)), *decoded)
-
-
-def narrow(table: pa.Table, columns: Sequence[str]) -> pa.Table:
-    """These columns, in this order; one that no row had is null."""
-    return pa.table(
-        [
-            table[name] if name in table.column_names else pa.nulls(table.num_rows)
-            for name in columns
-        ],
-        names=list(columns),
-    )

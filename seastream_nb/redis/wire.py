@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from seastream_nb.keys import EntryId
-from seastream_nb.message import Message, Origin
 
 Argument = bytes | str | int
 
@@ -68,27 +67,6 @@ def xread(positions: dict[bytes, EntryId], *, count: int, block_ms: int | None) 
     block: list[Argument] = [] if block_ms is None else ["BLOCK", block_ms]
     ids = [position.wire() for position in positions.values()]
     return pack(["XREAD", "COUNT", count, *block, "STREAMS", *positions, *ids])
-
-
-def messages(origin: Origin, entries: list[Any], field: bytes) -> list[Message]:
-    """One message an occurrence of the message field, in stored order.
-
-    >>> reply = [[b"5-0", [b"msg", b"a", b"x", b"y", b"msg", b"b"]], [b"6-0", None]]
-    >>> [(m.id, m.payload) for m in messages(Origin("s", 0, b"s"), reply, b"msg")]
-    [('5-0', b'a'), ('5-0', b'b')]
-    """
-    found: list[Message] = []
-    for entry_id, body in entries:
-        if body is not None and len(body) == 2 and body[0] == field:
-            found.append(Message(origin, entry_id, body[1]))
-        elif body is not None:
-            names, values = body[0::2], body[1::2]
-            found += [
-                Message(origin, entry_id, value)
-                for name, value in zip(names, values, strict=True)
-                if name == field
-            ]
-    return found
 
 
 def pairs(reply: list[Any]) -> dict[bytes, Any]:
