@@ -131,7 +131,6 @@ class Shaper:
 
     def table(self, parts: Sequence[tuple[Rows, pa.RecordBatch]]) -> pa.Table:
         """All chunks as one table with the result's columns."""
-        self._check_absent()
         known = self._decoder.schema
         decoded = unify([batch for _, batch in parts], known)
         empty = not any(len(rows) for rows, _ in parts)
@@ -148,8 +147,14 @@ class Shaper:
                 self._check_selected([name], known.names)
         return pa.table(columns, names=list(self.columns)).unify_dictionaries()
 
-    def _check_absent(self) -> None:
-        """Refuse a `where` on a name that no row had: it is more likely a slip than a question."""
+    def finish(self) -> None:
+        """When all rows were shaped: refuse a `where` on a name that none of them had.
+
+        It is more likely a slip than a question, and would keep no row, silently.
+
+        Raises:
+            ConfigError: naming the nearest column.
+        """
         for name in sorted(self._absent):
             if self._filtered and name not in self._decoder.schema.names:
                 raise unknown_column("where", name, [*BASE_COLUMNS, *self.decoded_names])

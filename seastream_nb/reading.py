@@ -58,7 +58,7 @@ class Reading:
             while left is None or left > 0:
                 chunk = await anext(rows, None)
                 if chunk is None:
-                    return
+                    break
                 kept, decoded = shaper.shape(chunk)
                 if left is not None:
                     kept, decoded = kept.slice(0, left), decoded.slice(0, left)
@@ -66,6 +66,7 @@ class Reading:
                 if len(kept):
                     self._note(kept)
                     yield kept, decoded
+        shaper.finish()
 
     async def merged_rows(self, *, reverse: bool = False) -> AsyncGenerator[Rows, None]:
         """The raw rows of all shards in time order, or backwards, without `where` or counts."""
@@ -82,15 +83,18 @@ class Reading:
         wanted = self.query.last or 0
         found: list[Rows] = []
         count = 0
+        # Shaped apart, only to count: the columns come from reading forwards.
+        counter = shaper.fresh()
         if wanted:
             async with aclosing(self.merged_rows(reverse=True)) as rows:
                 async for chunk in rows:
-                    # Shaped apart, only to count: the columns come from reading forwards.
-                    kept = chunk if self.query.condition is None else shaper.fresh().shape(chunk)[0]
+                    kept = chunk if self.query.condition is None else counter.shape(chunk)[0]
                     found.append(kept)
                     count += len(kept)
                     if count >= wanted:
                         break
+                else:
+                    counter.finish()
         if found:
             forwards = reversed_rows(concat_rows(found).slice(0, wanted))
             yield forwards

@@ -352,3 +352,23 @@ def test_get_finds_messages_by_id_in_any_shard(streamer: ss.Streamer, client: An
     assert streamer["s"].get(got[0])[0] == got[0]
     with pytest.raises(errors.ConfigError):
         streamer["s"].get("yesterday")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda stream: stream.to_arrow(),
+        lambda stream: stream.count(),
+        lambda stream: list(stream.pages()),
+        lambda stream: list(stream.messages()),
+        lambda stream: stream.last(1).to_arrow(),
+        lambda stream: stream.rate("1s"),
+    ],
+    ids=["to_arrow", "count", "pages", "messages", "last", "rate"],
+)
+def test_every_terminal_refuses_a_where_on_a_column_that_no_row_has(
+    streamer: ss.Streamer, client: Any, read: Any
+) -> None:
+    client.xadd("s", {"msg": '{"price": 1}'})
+    with pytest.raises(errors.ConfigError, match="did you mean 'price'"):
+        read(streamer["s"].json().where(pc.field("prise") > 0))
