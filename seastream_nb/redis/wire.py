@@ -69,6 +69,18 @@ def xread(positions: dict[bytes, EntryId], *, count: int, block_ms: int | None) 
     return pack(["XREAD", "COUNT", count, *block, "STREAMS", *positions, *ids])
 
 
+def xreadgroup(
+    group: str, consumer: str, positions: dict[bytes, bytes], *, count: int, block_ms: int | None
+) -> bytes:
+    """`XREADGROUP` of new entries (position `>`) or of the consumer's own pending ones after an id.
+
+    NOACK is never asked for: a reply that gets lost would be lost with its entries.
+    """
+    block: list[Argument] = [] if block_ms is None else ["BLOCK", block_ms]
+    who = ["XREADGROUP", "GROUP", group, consumer, "COUNT", count, *block]
+    return pack([*who, "STREAMS", *positions, *positions.values()])
+
+
 def pairs(reply: list[Any]) -> dict[bytes, Any]:
     """A flat reply of names and values as a dictionary.
 
