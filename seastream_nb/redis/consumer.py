@@ -322,7 +322,7 @@ class RedisConsumer:
         """
         self._require_open()
         if self._group is not None:
-            self._group.raise_failure()
+            self._group.tell()
             self._group.notice_soon()
         try:
             with self._demand.waits():

@@ -68,6 +68,7 @@ class Group:
         self._background: set[asyncio.Task[None]] = set()
         self._asked_for: asyncio.Task[None] | None = None
         self._stir = asyncio.Event()
+        self._unread = 0
         self._warned = False
         self._tending = asyncio.create_task(self._tend(), name="seastream group")
 
@@ -97,14 +98,20 @@ class Group:
         held = self._leases.held(key) if self._leases is not None else ()
         return [entry for entry in entries if entry[0] not in held] if held else entries
 
-    def received(self, origin: Origin, ids: list[bytes], blank: list[bytes]) -> None:
-        """Entries came; the blank ones hold no message, so nobody else will acknowledge them."""
+    def received(self, origin: Origin, ids: list[bytes]) -> None:
+        """Entries came, and are held until they are committed."""
         if self._leases is not None:
             self._leases.take(origin.key, ids, time.monotonic())
-        if blank:
-            self._blank.append({origin.key: blank})
-            self.commit_soon()
         self._stir.set()
+
+    def acknowledge_blank(self, origin: Origin, ids: list[bytes], *, unread: int) -> None:
+        """Entries came that hold no message, which nobody else could acknowledge.
+
+        They were deleted, except the `unread` ones, which have other fields.
+        """
+        self._blank.append({origin.key: ids})
+        self._unread += unread
+        self.commit_soon()
 
     def forget(self, key: bytes) -> None:
         """A stream or its group is gone, and the ids of another one may be the same."""
@@ -148,8 +155,18 @@ class Group:
         else:
             self._asked_for = self._spawn(self._commit_quietly())
 
-    def raise_failure(self) -> None:
-        """Raise what made a commit in the background fail, once."""
+    def tell(self) -> None:
+        """Raise what made a commit in the background fail; warn of entries that are no messages.
+
+        Each once.
+        """
+        if self._unread and not self._warned:
+            self._warned = True
+            field = self.pool.options.message_field
+            portal.warn_caller(
+                f"group {self.name!r}: entries without the field {field!r} were acknowledged "
+                "unread; message_field= names the field that holds the messages"
+            )
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure

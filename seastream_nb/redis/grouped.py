@@ -159,7 +159,10 @@ class GroupFetcher(Fetcher):
 
     def _keep(self, shard: Shard, entries: list[Any], batch: Batch) -> None:
         blank = batch.add(shard.origin, entries, self._pool.options.field)
-        self._group.received(shard.origin, [entry_id for entry_id, _ in entries], blank)
+        self._group.received(shard.origin, [entry_id for entry_id, _ in entries])
+        if blank:
+            deleted = sum(body is None for _, body in entries)
+            self._group.acknowledge_blank(shard.origin, blank, unread=len(blank) - deleted)
 
     # Losses.
 
@@ -205,10 +208,12 @@ class GroupFetcher(Fetcher):
         return at if found and not isinstance(found, Refusal) else b"0"
 
     def _what_happened(self, shard: GroupShard) -> str:
-        gone = "the group" if shard.start != b"0" else "the stream or its group"
+        gone, then = "the stream or its group", "from the beginning of what is there"
+        if shard.start != b"0":
+            gone, then = "the group", f"after {shard.start.decode()}"
         return (
             f"reading {shard.origin.stream!r} as group {self._group.name!r}: {gone} was deleted; "
-            f"read on to go on after {shard.start.decode()}"
+            f"the next call goes on {then}, in a new group"
         )
 
     # Claiming.

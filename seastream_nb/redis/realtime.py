@@ -79,5 +79,5 @@ class RealtimeFetcher(Fetcher):
 def _reset(shard: Shard) -> str:
     return (
         f"reading {shard.origin.stream!r}: the stream was deleted after {shard.position}; "
-        "read on to get what was written since"
+        "the next call goes on from the beginning of what is there"
     )
