@@ -106,9 +106,11 @@ class ConsumerMembers:
     def _waiting(self) -> Iterator[Message]:
         """Take message after message, as long as some wait, without a hop between threads."""
         core, inbox = self._core, self._core.inbox
+        rides = core.rides
         for message in inbox:
             yield message
-            core.ride()
+            if rides:
+                core.ride()
             if core.inbox is not inbox:  # the loop's body sought
                 return
 

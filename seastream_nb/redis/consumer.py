@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -52,6 +53,7 @@ from seastream_nb.redis.resp import Refusal
 from seastream_nb.redis.shards import literal, may_have_shards
 from seastream_nb.times import Edge, Instant, Position, When, after, parse_when, resolve
 
+_STAMPED = frozenset({Message, MessageHeader})
 # What a sequence number can hold: a time of 64 bits and 16 bits for entries of one time.
 LAST_SEQUENCE = 2**80 - 1
 # How often new shards are looked for, and which part of the time that may take.
@@ -85,6 +87,10 @@ class RedisConsumer:
         self._unassigned: set[bytes] = set()
         self._doing = "reading " + ", ".join(map(repr, self._streams))
         self._group = Group(pool, self.options) if grouped else None
+        # The keys whose messages `ack()` may name, and where it notes them.
+        explicit = self._group is not None and not self._group.rule.acks_itself
+        self._ackable = set(self._assigned) if explicit else set()
+        self._acked = deque() if self._group is None else self._group.acked
         ahead = self._group is None or self._group.rule.reads_ahead
         self._demand = Demand(ahead=ahead)
         self.inbox = Inbox() if self._group is None else self._group.inbox
@@ -127,7 +133,12 @@ class RedisConsumer:
         """
         for origin in self._origins(key, shard):
             self._unassigned.discard(origin.key)
-            self._assigned.setdefault(origin.key, origin)
+            self._assign(origin)
+
+    def _assign(self, origin: Origin) -> None:
+        self._assigned.setdefault(origin.key, origin)
+        if self._group is not None and not self._group.rule.acks_itself:
+            self._ackable.add(origin.key)
 
     def unassign(self, key: str | bytes, shard: int) -> None:
         """Stop reading this shard, from the next seek, rewind or return to the group on.
@@ -174,7 +185,7 @@ class RedisConsumer:
     def _found(self, origins: Iterable[Origin]) -> None:
         for origin in origins:
             if origin.key not in self._assigned and origin.key not in self._unassigned:
-                self._assigned[origin.key] = origin
+                self._assign(origin)
                 if self._own is not None:
                     self._own.add(GroupShard(origin))
                 if self._fetcher is not self._own:
@@ -360,6 +371,11 @@ class RedisConsumer:
 
     # Groups.
 
+    @property
+    def rides(self) -> bool:
+        """Whether commits ride on the calls that take messages."""
+        return self._group is not None and self._group.rule.rides
+
     def ride(self) -> None:
         """A call takes messages; called by the user's thread, before it does."""
         if self._group is not None:
@@ -372,18 +388,24 @@ class RedisConsumer:
             AckNotAllowed: with auto_commit="delayed", or a message of a stream that this consumer
                 does not read.
         """
+        # One test for all that could be wrong: this may be called for every message.
+        if type(message) in _STAMPED and message.origin.key in self._ackable:
+            self._acked.append((message.origin.key, message.wire_id))
+        else:
+            self._refuse_ack(message)
+
+    def _refuse_ack(self, message: Any) -> None:
+        """Say why an ack is wrong, unless it is only not needed."""
         self._require_open()
         if self.options.auto_commit == "delayed":
             raise AckNotAllowed(
                 f"{self._doing}: auto_commit='delayed' acks each message that was taken; choose "
                 "'rolling' or 'disabled' to ack yourself"
             )
-        if not isinstance(message, Message | MessageHeader):
+        if type(message) not in _STAMPED:
             raise TypeError(f"ack() takes a message or its header, not {type(message).__name__}")
         if message.stream not in self._streams:
             raise AckNotAllowed(f"{self._doing}: a message of {message.stream!r} is not of these")
-        if self._group is not None and not self._group.rule.acks_itself:
-            self._group.ack(message.origin.key, message.wire_id)
 
     async def commit(self) -> None:
         """Commit what is acknowledged, and return when the server has it.
@@ -432,6 +454,7 @@ class RedisConsumer:
         if self._closed or self._process != os.getpid():
             return
         self._closed = True
+        self._ackable.clear()
         self._release(self)
         self._demand.announce()
         if self._discovering is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -43,6 +43,7 @@ class Group:
         options: with group and consumer filled in.
         rule: what `auto_commit` means.
         inbox: the group's messages that came, also while the consumer reads elsewhere.
+        acked: entries that the user acknowledged, as (key, id); his thread adds them.
     """
 
     def __init__(self, pool: LinkPool, options: ConsumerOptions) -> None:
@@ -60,13 +61,13 @@ class Group:
         balanced = options.mode == "load_balanced"
         self._leases = Leases(options.max_hold) if balanced else None
         self._renew_at = time.monotonic()
-        self._acked: deque[tuple[bytes, bytes]] = deque()
+        self.acked: deque[tuple[bytes, bytes]] = deque()
         self._blank: list[Acks] = []
         self._next_ride = 0.0
         self._failure: StreamError | None = None
         self._committing = asyncio.Lock()
-        self._background: set[asyncio.Task[None]] = set()
-        self._asked_for: asyncio.Task[None] | None = None
+        self._asked = False
+        self._answering: asyncio.Task[None] | None = None
         self._stir = asyncio.Event()
         self._unread = 0
         self._warned = False
@@ -74,17 +75,11 @@ class Group:
 
     # Called by the user's thread.
 
-    def ack(self, key: bytes, entry_id: bytes) -> None:
-        """An entry is done."""
-        self._acked.append((key, entry_id))
-
     def ride(self) -> None:
         """Commit with a call that takes messages, where commits ride on those."""
-        if self._acked and self.rule.rides:
-            now = time.monotonic()
-            if now >= self._next_ride:
-                self._next_ride = now + self.options.auto_commit_interval
-                portal.call_soon(self.commit_soon)
+        if self.acked and self.rule.rides and (now := time.monotonic()) >= self._next_ride:
+            self._next_ride = now + self.options.auto_commit_interval
+            portal.call_soon(self.commit_soon)
 
     # What the fetcher asks and tells.
 
@@ -148,12 +143,15 @@ class Group:
         self._stir.set()
 
     def commit_soon(self) -> None:
-        """Commit what is due, in the background."""
-        if self._asked_for is not None and not self._asked_for.done():
-            # It may have looked already.
-            self._spawn(self._commit_quietly())
-        else:
-            self._asked_for = self._spawn(self._commit_quietly())
+        """Commit what is due, in the background; asked again meanwhile, it is done once more."""
+        self._asked = True
+        if self._answering is None or self._answering.done():
+            self._answering = asyncio.create_task(self._commit_while_asked())
+
+    async def _commit_while_asked(self) -> None:
+        while self._asked:
+            self._asked = False
+            await self._commit_quietly()
 
     def tell(self) -> None:
         """Raise what made a commit in the background fail; warn of entries that are no messages.
@@ -190,10 +188,14 @@ class Group:
             self._failure = error
 
     def _collect(self) -> None:
+        """Note what the user acknowledged; his thread may add more meanwhile."""
         acks: Acks = {}
-        while self._acked:
-            key, entry_id = self._acked.popleft()
-            acks.setdefault(key, []).append(entry_id)
+        for _ in range(len(self.acked)):
+            key, entry_id = self.acked.popleft()
+            if key in acks:
+                acks[key].append(entry_id)
+            else:
+                acks[key] = [entry_id]
         self._ledger.note(acks, time.monotonic())
 
     async def _send(self, acks: Acks) -> None:
@@ -202,10 +204,8 @@ class Group:
         try:
             while todo:
                 part = todo[:XACKS_AT_ONCE]
-                commands: list[list[Argument]] = [
-                    ["XACK", key, self.name, *ids] for key, ids in part
-                ]
-                for reply in await self.pool.replies(commands, doing=self._doing):
+                commands = [wire.xack(key, self.name, ids) for key, ids in part]
+                for reply in await self.pool.packed_replies(commands, doing=self._doing):
                     accepted(reply, self._doing)
                 if self._leases is not None:
                     for key, ids in part:
@@ -219,12 +219,6 @@ class Group:
         return self.rule.acks_itself and due is not None and due <= time.monotonic()
 
     # In the background.
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return task
 
     async def _tend(self) -> None:
         """Commit what becomes due, and renew leases, also while the user's thread is busy."""
@@ -305,17 +299,15 @@ class Group:
             AuthError, ServerError: it refused.
         """
         self._tending.cancel()
-        with suppress(TimeoutError, StreamError):
-            async with asyncio.timeout(END_SECONDS):
-                # What was asked for before is still done.
-                while self._background:
-                    await asyncio.wait(list(self._background))
+        if self._answering is not None:
+            # What was asked for before is still done.
+            await asyncio.wait([self._answering], timeout=END_SECONDS)
         try:
             if commit:
                 await self._commit_everything()
         finally:
-            for task in self._background:
-                task.cancel()
+            if self._answering is not None:
+                self._answering.cancel()
             if self._leases is not None:
                 with suppress(TimeoutError, StreamError):
                     async with asyncio.timeout(END_SECONDS / 5):

@@ -171,12 +171,12 @@ def _same_entry(batch: Batch, at: int) -> bool:
 def _collect(found: dict[bytes, list[bytes]], batch: Batch, start: int, stop: int) -> None:
     """Add the distinct ids of a part of a batch by the Redis keys that they stand in."""
     origins, ids = batch.origins[start:stop], batch.ids[start:stop]
-    keys = [origin.key for origin in dict.fromkeys(origins)]
-    if len(keys) == 1:
-        found.setdefault(keys[0], []).extend(dict.fromkeys(ids))
+    # Counted by identity: hashing an origin for each message would cost more than reading it.
+    if ids and origins.count(origins[0]) == len(origins):
+        found.setdefault(origins[0].key, []).extend(dict.fromkeys(ids))
         return
-    apart: dict[bytes, dict[bytes, None]] = {key: {} for key in keys}
+    apart: dict[bytes, dict[bytes, None]] = {}
     for origin, entry_id in zip(origins, ids, strict=True):
-        apart[origin.key][entry_id] = None
+        apart.setdefault(origin.key, {})[entry_id] = None
     for key, own in apart.items():
         found.setdefault(key, []).extend(own)
