@@ -14,13 +14,13 @@ from contextlib import suppress
 from typing import Any
 
 from seastream_nb import portal
-from seastream_nb.errors import StreamError
-from seastream_nb.keys import FIRST_ID, EntryId
+from seastream_nb.errors import ServerError, StreamError
+from seastream_nb.keys import FIRST_ID, EntryId, key_text
 from seastream_nb.message import Origin
 from seastream_nb.options import ConsumerOptions
 from seastream_nb.redis import wire
 from seastream_nb.redis.commit import MOST_IDS, RULES, Acks, Leases, Ledger, chunks, count, joined
-from seastream_nb.redis.connection import accepted
+from seastream_nb.redis.connection import refused
 from seastream_nb.redis.inbox import Inbox
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.resp import Refusal
@@ -199,20 +199,32 @@ class Group:
         self._ledger.note(acks, time.monotonic())
 
     async def _send(self, acks: Acks) -> None:
+        """Tell the server; what it did not hear of is put back.
+
+        Raises:
+            ServerError: a key holds no stream any more, so its acks mean nothing and are dropped.
+        """
         blank, self._blank = self._blank, []
         todo = chunks(joined([acks, *blank]))
+        refusals: list[StreamError] = []
         try:
             while todo:
                 part = todo[:XACKS_AT_ONCE]
                 commands = [wire.xack(key, self.name, ids) for key, ids in part]
-                for reply in await self.pool.packed_replies(commands, doing=self._doing):
-                    accepted(reply, self._doing)
-                if self._leases is not None:
-                    for key, ids in part:
+                replies = await self.pool.packed_replies(commands, doing=self._doing)
+                for (key, ids), reply in zip(part, replies, strict=True):
+                    if isinstance(reply, Refusal):
+                        error = refused(reply, f"{self._doing}, stream {key_text(key)!r}")
+                        if not isinstance(error, ServerError):
+                            raise error
+                        refusals.append(error)
+                    if self._leases is not None:
                         self._leases.drop({key: ids})
                 del todo[: len(part)]
         finally:
             self._ledger.put_back(joined({key: ids} for key, ids in todo))
+        if refusals:
+            raise refusals[0]
 
     def _is_due(self) -> bool:
         due = self._ledger.next_due
