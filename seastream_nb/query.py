@@ -42,7 +42,10 @@ class Contains:
 
 @dataclass(frozen=True, kw_only=True)
 class Extent:
-    """What one shard held when it was looked at; `end` is the last id it ever gave out."""
+    """What one shard held when it was looked at; `end` is the last id it ever gave out.
+
+    `added` counts all entries there ever were; None where the server does not (before 7.0).
+    """
 
     origin: Origin
     length: int = 0
@@ -51,6 +54,7 @@ class Extent:
     end: EntryId | None = None
     entry_bytes: int = 0
     groups: int = 0
+    added: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from seastream_nb import guard, interchange
 from seastream_nb.backend import RangeSource, StreamInfo
 from seastream_nb.errors import ConfigError, StreamError
 from seastream_nb.frame import Shaper, cut
+from seastream_nb.groups import GroupTerminals
 from seastream_nb.keys import EntryId, key_text
 from seastream_nb.message import Message
 from seastream_nb.payload import infer
@@ -36,7 +37,7 @@ SAMPLE = 1_000
 Facts = dict[str, str | int | bool]
 
 
-class StreamCore:
+class StreamCore(GroupTerminals):
     """One immutable query over one source."""
 
     def __init__(self, source: RangeSource, query: Query) -> None:

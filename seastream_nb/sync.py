@@ -108,6 +108,11 @@ class Streamer:
         """A `Consumer`, anchored before this returns; see `ConsumerOptions`."""
         return Consumer(portal.run(self._core.consumer(*keys, **options)))
 
+    claim = blocking(RedisStreamer.claim)
+    ack = blocking(RedisStreamer.ack)
+    trim = blocking(RedisStreamer.trim)
+    delete_group = blocking(RedisStreamer.delete_group)
+    delete_consumer = blocking(RedisStreamer.delete_consumer)
     close = blocking(RedisStreamer.close)
 
     def __enter__(self) -> Self:
@@ -143,6 +148,9 @@ class Stream(StreamBuilders):
     get = blocking(StreamCore.get)
     rate = blocking(StreamCore.rate)
     schema = blocking(StreamCore.schema)
+    groups = blocking(StreamCore.groups)
+    consumers = blocking(StreamCore.consumers)
+    pending = blocking(StreamCore.pending)
     pages = blocking_iter(StreamCore.pages)
 
     def messages(self) -> Iterator[Message]:

@@ -70,13 +70,14 @@ async def extents(pool: LinkPool, origins: Sequence[Origin]) -> list[Extent]:
     replies = await pool.replies(commands, doing="looking at streams")
     return [
         Extent(origin=origin)
-        if _missing(reply)
+        if is_missing(reply)
         else _extent(origin, accepted(reply, f"looking at {key_text(origin.key)!r}"))
         for origin, reply in zip(origins, replies, strict=True)
     ]
 
 
-def _missing(reply: Any) -> bool:
+def is_missing(reply: Any) -> bool:
+    """Whether a server says that there is no such key."""
     return isinstance(reply, Refusal) and "no such key" in str(reply)
 
 
@@ -93,6 +94,7 @@ def _extent(origin: Origin, reply: Any) -> Extent:
         end=EntryId.parse(facts[b"last-generated-id"]),
         entry_bytes=sum(sizes) // max(1, len(sizes)),
         groups=facts[b"groups"],
+        added=facts.get(b"entries-added"),
     )
 
 
@@ -170,7 +172,7 @@ async def _look(pool: LinkPool, origins: Sequence[Origin], doing: str) -> list[_
             extent = facts if isinstance(facts, Refusal) else _extent(origin, facts)
             shard = _Shard(origin, extent, usage if isinstance(usage, int) else None)
             # Where XINFO is denied, a key that takes no memory is one that does not exist.
-            if not (_missing(facts) or (shard.refused("NOPERM") and usage is None)):
+            if not (is_missing(facts) or (shard.refused("NOPERM") and usage is None)):
                 found.append(shard)
     return found
 
