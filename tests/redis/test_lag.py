@@ -71,7 +71,7 @@ def test_lag_is_right_after_unread_entries_were_trimmed(
     matrix_client.xtrim("s", maxlen=5, approximate=False)
     assert shown(matrix_streamer) == {"some": 5}
 
-    # Redis 7.0 goes on counting from where the group was, and says 8.
+    # Redis 7.0 goes on counting where the group was: it says 7 here, and 3 at the end.
     read(matrix_client, "some", 1)
     assert shown(matrix_streamer) == {"some": 4}
     read(matrix_client, "some", 4)
