@@ -8,7 +8,7 @@ from seastream_nb.errors import ConfigError
 from seastream_nb.keys import EntryId, key_text
 from seastream_nb.message import Message, MessageHeader, Origin
 
-Id = str | EntryId | Message | MessageHeader
+Id = str | bytes | EntryId | Message | MessageHeader
 # The Redis key, where a message tells it, and the id.
 Place = tuple[bytes | None, EntryId]
 
@@ -19,8 +19,10 @@ def places(ids: Id | Iterable[Id], stream: bytes) -> list[Place]:
     Raises:
         ConfigError: what is no id, or a message of another stream.
     """
-    if isinstance(ids, str | EntryId | Message | MessageHeader):
+    if isinstance(ids, str | bytes | EntryId | Message | MessageHeader):
         ids = [ids]
+    if not isinstance(ids, Iterable):
+        raise ConfigError(f"ids={ids!r}: give ids or messages, one or several")
     return [_place(each, key_text(stream)) for each in ids]
 
 

@@ -125,12 +125,18 @@ def test_ack_takes_ids_in_every_form(stalled: Any, matrix_streamer: ss.Streamer)
     assert pending(stalled) == {}
 
 
-@pytest.mark.parametrize("one", ["1-0", EntryId(1, 0)])
+@pytest.mark.parametrize("one", ["1-0", b"1-0", EntryId(1, 0)])
 def test_ack_takes_a_single_id_as_well(
     stalled: Any, matrix_streamer: ss.Streamer, one: Any
 ) -> None:
     assert matrix_streamer.ack("orders", "billing", one) == 1
     assert "1-0" not in pending(stalled)
+
+
+def test_ack_takes_the_ids_of_a_frame(stalled: Any, matrix_streamer: ss.Streamer) -> None:
+    frame = matrix_streamer["orders"].pending("billing")
+
+    assert matrix_streamer.ack("orders", "billing", frame["id"]) == 4
 
 
 def test_a_message_is_acknowledged_in_its_shard_and_an_id_in_every_shard(
@@ -169,7 +175,9 @@ def test_what_is_no_id_or_of_another_stream_acknowledges_nothing(
     with pytest.raises(ss.ConfigError, match="'1' is no id: give full ids"):
         matrix_streamer.ack("orders", "billing", ["1-0", "1"])
     with pytest.raises(ss.ConfigError, match="7 is no id: give full ids"):
-        matrix_streamer.ack("orders", "billing", [7])  # type: ignore[list-item]
+        matrix_streamer.ack("orders", "billing", [7])
+    with pytest.raises(ss.ConfigError, match="ids=None: give ids or messages"):
+        matrix_streamer.ack("orders", "billing", None)
     assert len(pending(stalled)) == 4
 
 
@@ -236,7 +244,7 @@ def test_trim_wants_one_bound(matrix_client: Any, matrix_streamer: ss.Streamer) 
     with pytest.raises(ss.ConfigError, match="max_len=-1"):
         matrix_streamer.trim("orders", max_len=-1)
     with pytest.raises(ss.TimeTypeError):
-        matrix_streamer.trim("orders", before=5)  # type: ignore[arg-type]
+        matrix_streamer.trim("orders", before=5)
     assert matrix_client.xlen("orders") == 1
 
 
@@ -282,7 +290,7 @@ def test_what_else_than_refuse_or_drop_is_an_error(
     stalled: Any, matrix_streamer: ss.Streamer
 ) -> None:
     with pytest.raises(ss.ConfigError, match=r"pending='yes': choose one of 'refuse', 'drop'"):
-        matrix_streamer.delete_group("orders", "billing", pending="yes")  # type: ignore[arg-type]
+        matrix_streamer.delete_group("orders", "billing", pending="yes")
     assert len(pending(stalled)) == 4
 
 
