@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from seastream_nb import checks
 from seastream_nb.backend import PendingQuery, RangeSource
 from seastream_nb.interchange import records_to_pandas
-from seastream_nb.keys import key_text
+from seastream_nb.keys import EntryId, key_text
 from seastream_nb.quantities import Duration
 from seastream_nb.query import Query
 from seastream_nb.reading import message_field
@@ -39,15 +39,15 @@ _CONSUMERS = {
     "idle": _DURATION,
     "inactive": _DURATION,
 }
-_PENDING = {
+_PENDING_ONLY = {
     **_PLACE,
     "id": "string",
     "timestamp": "time",
     "owner": "string",
     "idle": _DURATION,
     "deliveries": "int64",
-    "payload": "object",
 }
+_PENDING = {**_PENDING_ONLY, "payload": "object"}
 
 
 class GroupTerminals:
@@ -112,24 +112,22 @@ class GroupTerminals:
             payload: False leaves that column out, and its entries unread.
 
         Raises:
-            StreamNotFound: there is no such stream.
-            GroupNotFound: or group, or consumer; names those that there are.
+            StreamNotFound, GroupNotFound: there is no such stream, group or consumer.
             ConfigError: an argument that cannot be meant.
+            TooLarge: the payloads would not fit `max_frame_bytes`.
         """
         idle = checks.named("min_idle", min_idle, checks.or_none(checks.seconds_or_zero))
+        name = checks.named("group", group, checks.name)
         wanted = PendingQuery(
             consumer=checks.named("consumer", consumer, checks.or_none(checks.name)),
             min_idle_ms=None if idle is None else round(idle * 1_000),
             limit=checks.named("limit", limit, checks.number_from(0)),
             field=message_field(self.source, self.query) if payload else None,
         )
-        name = checks.named("group", group, checks.name)
         keys, shards = self.query.keys, self.query.shards
         rows = [row for key in keys for row in await self.source.pending(key, shards, name, wanted)]
-        columns = dict(_PENDING)
-        if not payload:
-            del columns["payload"]
-        return self._frame(rows[:limit], columns)
+        rows.sort(key=lambda row: EntryId.parse(row.id))
+        return self._frame(rows[:limit], _PENDING if payload else _PENDING_ONLY)
 
     def _frame(self, rows: list[Any], columns: dict[str, str]) -> pd.DataFrame:
         time = f"datetime64[us, {self.query.zone}]"

@@ -48,8 +48,6 @@ class StreamCore(GroupTerminals):
         """The same source, another query."""
         return StreamCore(self.source, query)
 
-    # What is there.
-
     async def pinned(self) -> Pinned:
         """The shards and their ends: those of the snapshot, or of now."""
         return self.query.pinned or await self.source.pin(self.query.keys)

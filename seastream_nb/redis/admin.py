@@ -7,19 +7,17 @@ before it deletes, is several commands, and others may write between them.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from seastream_nb import checks
-from seastream_nb.errors import ConfigError, ConnectError, ReadOnlyError, StreamNotFound
+from seastream_nb.errors import ConfigError, ReadOnlyError, StreamNotFound
 from seastream_nb.keys import FIRST_ID, key_text
 from seastream_nb.message import Message, Origin
 from seastream_nb.options import ConnectOptions
 from seastream_nb.page import ListPage
 from seastream_nb.quantities import Duration
 from seastream_nb.redis import catalog
-from seastream_nb.redis.connection import LinkLost, accepted
 from seastream_nb.redis.groups import (
     ENTRIES_AT_ONCE,
     IDS_AT_ONCE,
@@ -28,9 +26,10 @@ from seastream_nb.redis.groups import (
     require_consumer,
     shards_of_group,
 )
-from seastream_nb.redis.places import Id, by_shard, places
-from seastream_nb.redis.pool import LinkPool, not_yet
-from seastream_nb.redis.wire import Argument, pack
+from seastream_nb.redis.once import once
+from seastream_nb.redis.places import Chunk, Id, by_shard, places
+from seastream_nb.redis.pool import LinkPool
+from seastream_nb.redis.wire import Argument
 from seastream_nb.times import When, bound, parse_when, resolve
 
 Pending = Literal["refuse", "drop"]
@@ -58,15 +57,14 @@ class Administration:
     ) -> list[Message]:
         """Take pending entries of a group over; they are `consumer`'s then, and not acknowledged.
 
-        Entries that were deleted are not returned, nor those without the message field. Redis 7
-        and later forget deleted ones; Redis 6.2 keeps them pending until `ack`.
+        Entries without the message field are claimed and not returned. Deleted ones are not
+        returned, and forgotten; only Redis 6.2 keeps them pending until `ack`.
 
         Args:
             key: the stream; all its shards are searched.
             group: the group's name.
             consumer: who has them from now on; made if it does not exist.
-            ids: only these entries, whatever the limit; a message knows its shard, other ids are
-                looked for in every shard.
+            ids: only these, whatever the limit; `ack` says in which shards.
             min_idle: only what was given out so long ago, or earlier; 0 takes all.
             limit: without `ids`, at most so many entries.
 
@@ -78,17 +76,21 @@ class Administration:
         """
         self._require_writable("claiming")
         stream, name, owner = _name("key", key), _name("group", group), _name("consumer", consumer)
-        idle = checks.named("min_idle", min_idle, checks.seconds_or_zero)
+        idle_ms = round(1_000 * checks.named("min_idle", min_idle, checks.seconds_or_zero))
         checks.named("limit", limit, checks.number_from(0))
         wanted = None if ids is None else places(ids, stream)
         origins = await self._having(stream, name)
-        doing = f"claiming for {key_text(owner)!r} in {_of(name, stream)}"
-        claimant = (name, owner, round(idle * 1_000))
+        doing, claimant = f"claiming in {_of(name, stream)}", (name, owner, idle_ms)
         if wanted is None:
             return await self._claim_oldest(origins, claimant, limit, doing)
+        return await self._claim_these(by_shard(wanted, origins, ENTRIES_AT_ONCE), claimant, doing)
+
+    async def _claim_these(
+        self, chunks: Iterable[Chunk], claimant: Sequence[Argument], doing: str
+    ) -> list[Message]:
         found: list[Message] = []
-        for origin, chunk in by_shard(wanted, origins, ENTRIES_AT_ONCE):
-            reply = await self._once("XCLAIM", origin.key, *claimant, *chunk, doing=doing)
+        for origin, ids in chunks:
+            reply = await once(self._pool, "XCLAIM", origin.key, *claimant, *ids, doing=doing)
             found += self._messages(origin, reply)
         return found
 
@@ -103,7 +105,7 @@ class Administration:
                 count = min(limit, ENTRIES_AT_ONCE)
                 command = ("XAUTOCLAIM", origin.key, *claimant, cursor, "COUNT", count)
                 # A third element, since 7.0, names deleted entries, which are forgotten now.
-                cursor, entries, *_ = await self._once(*command, doing=doing)
+                cursor, entries, *_ = await once(self._pool, *command, doing=doing)
                 limit -= sum(map(_is_there, entries))
                 found += self._messages(origin, entries)
                 if cursor == _START:
@@ -137,7 +139,7 @@ class Administration:
         doing = f"acknowledging in {_of(name, stream)}"
         count = 0
         for origin, chunk in by_shard(wanted, origins, IDS_AT_ONCE):
-            count += await self._once("XACK", origin.key, name, *chunk, doing=doing)
+            count += await once(self._pool, "XACK", origin.key, name, *chunk, doing=doing)
         return count
 
     async def trim(
@@ -173,24 +175,21 @@ class Administration:
         checks.named("max_len", max_len, checks.or_none(checks.number_from(0)))
         checks.named("exact", exact, checks.flag)
         moment = None if before is None else parse_when(before, tz=self.options.tz)
-        extents = await catalog.extents(self._pool, await catalog.discover(self._pool, stream))
-        there = [extent.origin for extent in extents if extent.end is not None]
-        if not there:
-            raise StreamNotFound(f"there is no stream {key_text(stream)!r}")
+        origins = await self._existing(stream)
         bounds: list[Argument] = ["MAXLEN", max_len or 0]
         if moment is not None:
             position = resolve(moment, await catalog.server_now_ns(self._pool))
             bounds = ["MINID", bound(position, unit_ns=self.options.unit_ns).wire()]
-        return sum([await self._trim(origin.key, *bounds, exact=exact) for origin in there])
+        return sum([await self._trim(origin.key, *bounds, exact=exact) for origin in origins])
 
     async def _trim(self, key: bytes, kind: Argument, least: Argument, *, exact: bool) -> int:
         doing = f"trimming {key_text(key)!r}"
         count = 0
         # One approximate command removes 10,000 entries at most, so the server is never busy long.
-        while removed := await self._once("XTRIM", key, kind, "~", least, doing=doing):
+        while removed := await once(self._pool, "XTRIM", key, kind, "~", least, doing=doing):
             count += removed
         if exact:
-            count += await self._once("XTRIM", key, kind, "=", least, doing=doing)
+            count += await once(self._pool, "XTRIM", key, kind, "=", least, doing=doing)
         return count
 
     async def delete_group(
@@ -214,7 +213,7 @@ class Administration:
         dropped = _may_drop(pending, whose, [each.groups[name] for each in having])
         for shard in having:
             command = ("XGROUP", "DESTROY", shard.origin.key, name)
-            await self._once(*command, doing=f"deleting {whose}")
+            await once(self._pool, *command, doing=f"deleting {whose}")
         return dropped
 
     async def delete_consumer(
@@ -246,34 +245,23 @@ class Administration:
         dropped = 0
         for origin, _ in its:
             command = ("XGROUP", "DELCONSUMER", origin.key, name, who)
-            dropped += await self._once(*command, doing=f"deleting {whose}")
+            dropped += await once(self._pool, *command, doing=f"deleting {whose}")
         return dropped
 
     async def _having(self, stream: bytes, group: bytes) -> list[Origin]:
         return [each.origin for each in await shards_of_group(self._pool, stream, group)]
 
+    async def _existing(self, stream: bytes) -> list[Origin]:
+        origins = await catalog.discover(self._pool, stream)
+        extents = await catalog.extents(self._pool, origins)
+        there = [extent.origin for extent in extents if extent.end is not None]
+        if not there:
+            raise StreamNotFound(f"there is no stream {key_text(stream)!r}")
+        return there
+
     def _require_writable(self, doing: str) -> None:
         if self.options.read_only:
             raise ReadOnlyError(f"{doing}: {self.url} is connected read-only")
-
-    async def _once(self, *command: Argument, doing: str) -> Any:
-        """The reply to a command that writes; it is sent again only if it was not executed."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._pool.options.timeout
-        link = await self._pool.take(deadline, doing)
-        while True:
-            try:
-                request = link.request([pack(command)], 1)
-                [reply] = await link.answer(request, deadline - loop.time())
-            except LinkLost as lost:
-                raise ConnectError(
-                    f"{doing}: {lost}; it may have been done, and was not tried again"
-                ) from lost
-            finally:
-                self._pool.give_back(link)
-            if not not_yet(reply):
-                return accepted(reply, doing)
-            link = await self._pool.reopen(deadline, f"{doing}: {reply}")
 
 
 def _name(what: str, given: object) -> bytes:

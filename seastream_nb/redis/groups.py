@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from seastream_nb import guard
 from seastream_nb.backend import ConsumerInfo, GroupInfo, PendingEntry, PendingQuery, Shards
-from seastream_nb.errors import GroupNotFound, StreamNotFound
+from seastream_nb.errors import GroupNotFound, StreamNotFound, TooLarge
 from seastream_nb.keys import EntryId, key_text
 from seastream_nb.message import Origin, utc_datetime
 from seastream_nb.page import ListPage
@@ -202,9 +203,11 @@ async def pending(
         found = await consumer_facts(pool, key, group, chosen)
         require_consumer(key, group, wanted.consumer, found)
     having = await shards_of_group(pool, key, group, chosen)
-    rows = [(each.origin, row) for each in having for row in await _rows(pool, each, group, wanted)]
-    rows.sort(key=lambda place: (EntryId.parse(place[1][0]), place[0].shard))
-    del rows[wanted.limit :]
+    rows: list[tuple[Origin, list[Any]]] = []
+    for shard in having:
+        rows += [(shard.origin, row) for row in await _rows(pool, shard, group, wanted)]
+        rows.sort(key=lambda place: (EntryId.parse(place[1][0]), place[0].shard))
+        del rows[wanted.limit :]
     payloads = await _payloads(pool, rows, wanted.field)
     return [
         _pending_entry(origin, row, payload)
@@ -239,6 +242,7 @@ async def _payloads(
     if field is None:
         return [None] * len(rows)
     found: list[bytes | None] = []
+    held, most = 0, guard.limit(pool.options)
     for first in range(0, len(rows), ENTRIES_AT_ONCE):
         chunk = rows[first : first + ENTRIES_AT_ONCE]
         doing = "reading pending entries"
@@ -246,7 +250,14 @@ async def _payloads(
         replies = await pool.replies(commands, doing=doing)
         for (origin, _), reply in zip(chunk, replies, strict=True):
             messages = ListPage(origin, accepted(reply, doing)).messages(field)
-            found.append(next((message.payload for message in messages), None))
+            payload = next((message.payload for message in messages), None)
+            held += len(payload or b"")
+            found.append(payload)
+        if most is not None and held > most:
+            raise TooLarge(
+                f"the payloads of {len(rows):,} pending entries would pass max_frame_bytes: "
+                "give a smaller limit=, or payload=False"
+            )
     return found
 
 

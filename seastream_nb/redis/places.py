@@ -11,6 +11,8 @@ from seastream_nb.message import Message, MessageHeader, Origin
 Id = str | bytes | EntryId | Message | MessageHeader
 # The Redis key, where a message tells it, and the id.
 Place = tuple[bytes | None, EntryId]
+# Ids for one command, and the shard that it is about.
+Chunk = tuple[Origin, list[bytes]]
 
 
 def places(ids: Id | Iterable[Id], stream: bytes) -> list[Place]:
@@ -39,9 +41,7 @@ def _place(given: Id, stream: str) -> tuple[bytes | None, EntryId]:
         raise ConfigError(f"{given!r} is no id: give full ids, such as '1700000000000-0'") from None
 
 
-def by_shard(
-    wanted: Sequence[Place], origins: Iterable[Origin], most: int
-) -> Iterable[tuple[Origin, list[bytes]]]:
+def by_shard(wanted: Sequence[Place], origins: Iterable[Origin], most: int) -> Iterable[Chunk]:
     """For each shard the ids that may be there, at most so many at once."""
     for origin in origins:
         there = [at.wire() for key, at in wanted if key in (None, origin.key)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 import seastream_nb as ss
 from seastream_nb.keys import EntryId
 from seastream_nb.redis import admin
+from seastream_nb.redis.once import once
+from tests.redis.faults import command, greet, pool_against
 from tests.redis.test_groups import read, start
 from tests.servers import version_of
 
@@ -367,3 +370,16 @@ async def test_the_awaiting_facade_repairs_too(client: Any, url: str) -> None:
         assert await streamer.delete_consumer("orders", "billing", "bob") == 0
         assert await streamer.delete_group("orders", "billing") == 0
         assert await streamer.trim("orders", max_len=1, exact=True) == 3
+
+
+async def test_a_server_that_is_not_ready_is_asked_again() -> None:
+    answers = [b"-LOADING Redis is loading the dataset in memory\r\n", b":3\r\n"]
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        while await command(reader):
+            writer.write(answers.pop(0))
+
+    async with pool_against(script) as pool:
+        assert await once(pool, "XTRIM", "s", "MAXLEN", 5, doing="trimming 's'") == 3
+    assert answers == []

@@ -178,6 +178,32 @@ def test_a_long_pending_list_is_asked_for_in_pieces(
     assert matrix_client.info("commandstats")["cmdstat_xpending"]["calls"] == 5
 
 
+def test_pending_entries_of_several_streams_are_in_one_order(
+    client: Any, streamer: ss.Streamer
+) -> None:
+    start(client, "orders", "returns")
+    for key in ("orders", "returns"):
+        read(client, key, "ana", 2)
+
+    frame = streamer.stream("orders", "returns").pending("billing", limit=3)
+
+    assert frame[["id", "stream"]].to_numpy().tolist() == [
+        ["1-0", "orders"],
+        ["1-0", "returns"],
+        ["2-0", "orders"],
+    ]
+
+
+def test_payloads_that_would_not_fit_are_refused(client: Any, url: str) -> None:
+    start(client, "orders", entries=50)
+    read(client, "orders", "ana", 50)
+    with ss.connect(url, max_frame_bytes=100) as streamer:
+        with pytest.raises(ss.TooLarge, match="give a smaller limit=, or payload=False"):
+            streamer["orders"].pending("billing")
+        assert len(streamer["orders"].pending("billing", limit=5)) == 5
+        assert len(streamer["orders"].pending("billing", payload=False)) == 50
+
+
 @pytest.mark.parametrize("terminal", ASK)
 def test_a_stream_that_does_not_exist_is_told(matrix_streamer: ss.Streamer, terminal: str) -> None:
     with pytest.raises(ss.StreamNotFound, match="there is no stream 'orders'"):
