@@ -57,7 +57,7 @@ class GroupTerminals:
     query: Query
 
     async def groups(self) -> pd.DataFrame:
-        """Where every consumer group stands: a row for each group and shard, read from no entry.
+        """Where every consumer group stands: a row for each group and shard.
 
         Columns: `stream`, `shard`, `name`, `consumers`, `pending` (given out, not acknowledged),
         `lag` (entries not given out yet, exact after trims and deletes, else null),

@@ -22,6 +22,7 @@ from seastream_nb.redis import catalog, wire
 from seastream_nb.redis.connection import accepted
 from seastream_nb.redis.lag import lags
 from seastream_nb.redis.pool import LinkPool
+from seastream_nb.redis.resp import Refusal
 from seastream_nb.redis.wire import Argument
 
 # How many pending entries one command asks for: the server is busy for as long as it answers.
@@ -114,8 +115,14 @@ async def _oldest_pending(
     commands = [("XPENDING", origin.key, facts[b"name"], "-", "+", 1) for facts in groups]
     doing = f"looking at what is pending in {origin.stream!r}"
     replies = await pool.replies(commands, doing=doing) if commands else []
-    found = [next(iter(accepted(reply, doing)), None) for reply in replies]
+    # A group that was deleted after it was listed has nothing pending.
+    rows = [() if _no_group(reply) else accepted(reply, doing) for reply in replies]
+    found = [next(iter(row), None) for row in rows]
     return [first and (first[0].decode(), _milliseconds(first[2])) for first in found]
+
+
+def _no_group(reply: Any) -> bool:
+    return isinstance(reply, Refusal) and str(reply).startswith("NOGROUP")
 
 
 def _group_info(

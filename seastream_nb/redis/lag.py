@@ -3,7 +3,8 @@
 Servers before 7.0 do not tell. Later ones do, from counters that trimming unread entries, XSETID
 and XGROUP SETID leave wrong, so that their number may exceed the length of the stream. What can
 be counted is therefore counted, from the end of the stream to where the group stands, and the
-server's number is used only beyond that, for streams of which nothing was ever removed.
+server's number is used only beyond that, for streams of which nothing was ever removed. What
+remains is a lie told with XGROUP SETID ... ENTRIESREAD about a group that is so far behind.
 """
 
 from __future__ import annotations

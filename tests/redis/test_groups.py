@@ -210,6 +210,28 @@ def test_a_stream_that_does_not_exist_is_told(matrix_streamer: ss.Streamer, term
         ASK[terminal](matrix_streamer["orders"])
 
 
+def test_a_shard_that_does_not_exist_is_told(client: Any, streamer: ss.Streamer) -> None:
+    start(client, "ticks:0")
+    with pytest.raises(ss.StreamNotFound, match="there is no stream 'ticks' with a shard 2"):
+        streamer["ticks"].shard(2).groups()
+
+
+def test_a_group_deleted_after_it_was_listed_has_nothing_pending(
+    client: Any, streamer: ss.Streamer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(client, "orders")
+    listed = groups_module.shard_groups
+
+    async def then_deleted(*args: Any) -> Any:
+        found = await listed(*args)
+        client.xgroup_destroy("orders", "billing")
+        return found
+
+    monkeypatch.setattr(groups_module, "shard_groups", then_deleted)
+    frame = streamer["orders"].groups()
+    assert frame["oldest_pending"].isna().tolist() == [True]
+
+
 @pytest.mark.parametrize("terminal", ["consumers", "pending"])
 def test_a_typing_slip_in_the_group_names_those_that_there_are(
     matrix_client: Any, matrix_streamer: ss.Streamer, terminal: str
