@@ -51,7 +51,8 @@ async def shard_groups(pool: LinkPool, key: bytes, chosen: Shards = None) -> lis
     origins = await catalog.discover(pool, key)
     origins = [each for each in origins if chosen is None or each.shard in chosen]
     doing = f"looking at the groups of {key_text(key)!r}"
-    replies = await pool.replies([("XINFO", "GROUPS", each.key) for each in origins], doing=doing)
+    commands = [("XINFO", "GROUPS", each.key) for each in origins]
+    replies = await pool.replies(commands, doing=doing)
     found = [
         ShardGroups(origin, _by_name(accepted(reply, doing)))
         for origin, reply in zip(origins, replies, strict=True)
@@ -114,7 +115,7 @@ async def _oldest_pending(
 ) -> list[tuple[str, timedelta] | None]:
     commands = [("XPENDING", origin.key, facts[b"name"], "-", "+", 1) for facts in groups]
     doing = f"looking at what is pending in {origin.stream!r}"
-    replies = await pool.replies(commands, doing=doing) if commands else []
+    replies = await pool.replies(commands, doing=doing)
     # A group that was deleted after it was listed has nothing pending.
     rows = [() if _no_group(reply) else accepted(reply, doing) for reply in replies]
     found = [next(iter(row), None) for row in rows]

@@ -131,6 +131,8 @@ class LinkPool:
 
     async def packed_replies(self, packed: Sequence[bytes], *, doing: str) -> list[Any]:
         """The same for commands that are packed already."""
+        if not packed:
+            return []  # no answer would come
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.options.timeout
         link = await self.take(deadline, doing)
