@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from seastream_nb.errors import ConfigError
-from seastream_nb.keys import EntryId, key_text
+from seastream_nb.keys import EntryId, key_text, split_shard
 from seastream_nb.message import Message, MessageHeader, Origin
 
 Id = str | bytes | EntryId | Message | MessageHeader
@@ -30,7 +30,9 @@ def places(ids: Id | Iterable[Id], stream: bytes) -> list[Place]:
 
 def _place(given: Id, stream: str) -> tuple[bytes | None, EntryId]:
     if isinstance(given, Message | MessageHeader):
-        if stream not in (given.stream, key_text(given.origin.key)):
+        # Read as a key of its own (`ticks:3`), a message is one of the stream `ticks` as well.
+        split = split_shard(given.origin.key)
+        if stream not in (given.stream, key_text(given.origin.key), split and split[0]):
             raise ConfigError(f"{given.id} is a message of {given.stream!r}, not of {stream!r}")
         return given.origin.key, given.entry_id
     if isinstance(given, EntryId):

@@ -156,6 +156,19 @@ def test_a_message_is_acknowledged_in_its_shard_and_an_id_in_every_shard(
     assert matrix_streamer.ack("ticks", "billing", ["1-0", "2-0"]) == 3
 
 
+@pytest.mark.parametrize(("source", "target"), [("ticks:1", "ticks"), ("ticks", "ticks:1")])
+def test_a_message_belongs_to_the_stream_and_to_its_key(
+    client: Any, streamer: ss.Streamer, source: str, target: str
+) -> None:
+    start(client, "ticks:0", "ticks:1")
+    for key in ("ticks:0", "ticks:1"):
+        read(client, key, "ana", 3)
+    message = streamer[source].get("1-0")[-1]
+
+    assert streamer.ack(target, "billing", message) == 1
+    assert set(pending(client, "ticks:1")) == {"2-0", "3-0"}
+
+
 def test_many_acks_are_sent_in_bounded_commands(
     matrix_client: Any, matrix_streamer: ss.Streamer
 ) -> None:
