@@ -23,8 +23,11 @@ KEYS_AT_ONCE = 100
 
 async def server_now_ns(pool: LinkPool) -> int:
     """The server's clock, or the one that `now=` set, in nanoseconds since the epoch."""
-    if pool.options.now is not None:
-        return pool.options.now
+    return await server_time_ns(pool) if pool.options.now is None else pool.options.now
+
+
+async def server_time_ns(pool: LinkPool) -> int:
+    """The server's clock, in nanoseconds since the epoch."""
     seconds, micros = await pool.call("TIME", doing="asking for the time")
     return (int(seconds) * 1_000_000 + int(micros)) * 1_000
 
@@ -93,6 +96,7 @@ def _extent(origin: Origin, reply: Any) -> Extent:
         end=EntryId.parse(facts[b"last-generated-id"]),
         entry_bytes=sum(sizes) // max(1, len(sizes)),
         groups=facts[b"groups"],
+        added=facts.get(b"entries-added"),
     )
 
 
