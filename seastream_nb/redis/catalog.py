@@ -63,14 +63,16 @@ async def discover(pool: LinkPool, key: bytes) -> list[Origin]:
     return origins
 
 
-async def extents(pool: LinkPool, origins: Sequence[Origin]) -> list[Extent]:
+async def extents(
+    pool: LinkPool, origins: Sequence[Origin], doing: str = "looking at streams"
+) -> list[Extent]:
     """What each shard holds now; a key that does not exist holds nothing.
 
     Raises:
         ServerError: a key holds another type; the text is the server's WRONGTYPE.
     """
     commands = [("XINFO", "STREAM", origin.key) for origin in origins]
-    replies = await pool.replies(commands, doing="looking at streams")
+    replies = await pool.replies(commands, doing=doing)
     return [
         Extent(origin=origin)
         if _missing(reply)

@@ -53,8 +53,7 @@ class LiveReader:
         self._doing = "following " + ", ".join(repr(key_text(key)) for key in query.keys)
         self._shards: dict[bytes, FollowedShard] = {}
         self._add(pinned.extents)
-        largest = max((extent.entry_bytes for extent in pinned.extents), default=0)
-        self._fitting = max(1, PAGE_BYTES // largest) if largest else FIRST_COUNT
+        self._fitting = FIRST_COUNT
         self._outage_ends: float | None = None
         self._next_look = self._next_search = 0.0
 
@@ -140,9 +139,11 @@ class LiveReader:
         if loop.time() >= self._next_search:
             await self._search()
         origins = [shard.origin for shard in self._shards.values()]
-        for extent in await catalog.extents(self._pool, origins) if origins else ():
+        for extent in await catalog.extents(self._pool, origins, self._doing) if origins else ():
             shard = self._shards[extent.origin.key]
             shard.check(extent)
+            # While nobody asked, messages may have become larger.
+            self._fitting = max(1, min(self._fitting, PAGE_BYTES // max(1, extent.entry_bytes)))
             if self._closing:
                 shard.close(extent.end)
         self._next_look = loop.time() + pause
