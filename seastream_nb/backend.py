@@ -51,11 +51,13 @@ class PageReader(Protocol):
 class LiveReader(Protocol):
     """What comes to the shards of a query after it was pinned, for as long as it is asked.
 
-    `ended` turns true when nothing of the range can come any more. Nothing is read ahead and
-    nothing is held between two reads.
+    `ended` turns true when nothing of the range can come any more, `complete` false when entries
+    were noticed to be gone before they were read. Nothing is read ahead, and nothing is held
+    between two reads.
     """
 
     ended: bool
+    complete: bool
 
     async def read(self, seconds: float, most: int) -> list[Page]:
         """About `most` entries that came, a page a shard, each in stored order.

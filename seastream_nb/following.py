@@ -16,9 +16,11 @@ from math import inf
 
 import pyarrow as pa
 
+from seastream_nb import portal
 from seastream_nb.backend import LiveReader, RangeSource
 from seastream_nb.errors import DecodeError, StreamError
 from seastream_nb.frame import Shaper
+from seastream_nb.keys import key_text
 from seastream_nb.merge import interleave
 from seastream_nb.paging import Pager
 from seastream_nb.payload import infer
@@ -53,6 +55,7 @@ class Following:
         self._max_wait = max_wait
         self._reading = Reading(source, self._query, pinned)
         self._shaper: Shaper | None = None
+        self._warned = False
 
     async def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:
         """The past, then what comes."""
@@ -61,6 +64,7 @@ class Following:
             async with aclosing(self._reading.paged(self._shaper, self._page_size)) as past:
                 async for batch in past:
                     yield batch
+        self._warn_if_gone(complete=self._reading.complete)
         if self._goes_on():
             async with aclosing(self._live()) as batches:
                 async for batch in batches:
@@ -76,6 +80,14 @@ class Following:
     def _left(self) -> int | None:
         """How many rows `first` still asks for."""
         return None if self._query.first is None else self._query.first - self._reading.rows
+
+    def _warn_if_gone(self, *, complete: bool) -> None:
+        if not complete and not self._warned:
+            self._warned = True
+            names = ", ".join(repr(key_text(key)) for key in self._query.keys)
+            portal.warn_caller(
+                f"following {names}: entries were trimmed away, or deleted, before they were read"
+            )
 
     # The past.
 
@@ -110,6 +122,7 @@ class Following:
                 if rows is not None and self._shaper is None:
                     rows = await self._first_rows(live, rows)
                 batch = None if rows is None else self._batch(rows)
+                self._warn_if_gone(complete=live.complete)
             except StreamError:
                 # What came before can be used, and would not come again.
                 if len(waiting.pager):

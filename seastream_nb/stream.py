@@ -189,7 +189,8 @@ class StreamCore:
         order is the stored one. New shards are found and read from their beginning.
 
         The columns are fixed at the start, by a schema or by a sample of the past. Where there is
-        no past they are those of the first batch; keys that appear later go into `_extra`.
+        no past they are those of the first batch; keys that appear later go into `_extra`. One
+        warning says when entries were seen to be gone before they were read.
 
         Args:
             page_size: rows of a batch; left out, up to 10,000 of what comes.

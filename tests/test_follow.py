@@ -587,6 +587,19 @@ def test_a_stream_that_is_trimmed_or_emptied_is_no_reset(
     assert got == [0, 1, 2, 3, 4]
 
 
+def test_a_warning_says_that_entries_were_gone_before_they_were_read(
+    streamer: ss.Streamer, client: redis.Redis
+) -> None:
+    send(client, "s", 0)
+    with closing(streamer["s"].first(4).follow(max_wait=0)) as batches:
+        assert payloads([next(batches)]) == [0]
+        send(client, "s", *range(1, 10))
+        client.xtrim("s", maxlen=3, approximate=False)
+        with pytest.warns(UserWarning, match="following 's'.*trimmed"):
+            got = payloads(batches)
+    assert got == [7, 8, 9]
+
+
 # Stopping
 
 

@@ -18,6 +18,7 @@ class FollowedShard:
     Attributes:
         position: XREAD goes on after this id.
         exists: whether it was ever seen.
+        complete: false once entries were certainly trimmed away, or deleted, before they were read.
     """
 
     def __init__(self, extent: Extent, bounds: Bounds) -> None:
@@ -29,6 +30,9 @@ class FollowedShard:
         self._last = extent.end or FIRST_ID
         self._added = extent.added or 0
         self._received = self._added
+        # Entries before the range are passed over, and then nothing can be counted.
+        self._counted = self.position == self._last
+        self.complete = True
 
     @property
     def done(self) -> bool:
@@ -70,3 +74,6 @@ class FollowedShard:
         self.exists = True
         self._last = now.end
         self._added = now.added or 0
+        if self._counted and not self.done and now.added is not None:
+            there = now.length if self.position < now.end else 0
+            self.complete = self.complete and now.added - self._received <= there

@@ -40,11 +40,13 @@ class LiveReader:
     """The entries that come after those of a pinned query, for as long as it is asked.
 
     `ended` turns true when an entry at or past the end of the range came in every shard, or the
-    server's clock was past it for a second and all that had come by then was read.
+    server's clock was past it for a second and all that had come by then was read. `complete`
+    turns false when entries were noticed to be gone before they were read.
     """
 
     def __init__(self, pool: LinkPool, query: Query, pinned: Pinned) -> None:
         self.ended = False
+        self.complete = True
         self._pool = pool
         self._query = query
         self._bounds = Bounds.of(query, pinned.now_ns)
@@ -142,6 +144,7 @@ class LiveReader:
         for extent in await catalog.extents(self._pool, origins, self._doing) if origins else ():
             shard = self._shards[extent.origin.key]
             shard.check(extent)
+            self.complete = self.complete and shard.complete
             # While nobody asked, messages may have become larger.
             self._fitting = max(1, min(self._fitting, PAGE_BYTES // max(1, extent.entry_bytes)))
             if self._closing:
