@@ -113,6 +113,7 @@ def test_the_acl_rule_for_reading_suffices_for_everything_that_reads(server, sha
         assert stream.last(2).count() == len(stream.tail(2)) == len(stream.head(2)) == 2
         assert stream.last("1h").rate(exact=False)["messages"].sum() == 4
         assert sum(page.num_rows for page in stream.pages()) == 4
+        assert sum(batch.num_rows for batch in stream.until("+1ms").follow()) == 4
         info = streamer.catalog()["s"]
         assert info == stream.info()
         assert None not in (info.length, info.groups, info.bytes, info.last_time)
