@@ -197,7 +197,8 @@ class StreamCore:
             max_wait: seconds after which the rows that came are handed out, however few.
 
         Raises:
-            StreamReset: a stream was deleted or made anew meanwhile.
+            StreamReset: a stream was deleted or made anew meanwhile; a server before 7.0 does not
+                tell the latter when the new ids are higher.
             ConnectError: an outage lasted longer than the connection's timeout.
             ConfigError: such as a snapshot, which has an end.
             DecodeError: naming the entry and the column.

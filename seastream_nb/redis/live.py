@@ -64,19 +64,32 @@ class LiveReader:
         loop = asyncio.get_running_loop()
         if loop.time() >= self._next_look:
             await self._look()
-        unfinished = {key: shard for key, shard in self._shards.items() if not shard.done}
+        shards = [shard for shard in self._shards.values() if not shard.done]
         wait = min(seconds, BLOCK_SECONDS, self._next_look - loop.time())
-        if not unfinished:
+        if not shards:
             self.ended = self._closing
             await asyncio.sleep(0 if self._closing else wait)
             return []
-        count = max(1, min(most, self._fitting) // len(unfinished))
-        # BLOCK 0 would wait for ever.
-        block_ms = None if self._closing else max(1, round(wait * 1_000))
-        positions = {key: shard.position for key, shard in unfinished.items()}
+        if self._closing:
+            pages = await self._xread(shards, most, None)
+            self.ended = pages == []
+        else:
+            # BLOCK 0 would wait for ever.
+            pages = await self._xread(shards, most, max(1, round(wait * 1_000)))
+            if pages and len(pages) == 1 < len(shards):
+                # A read that waited ends with the first key that gets something, also when a
+                # transaction writes to all of them.
+                pages += await self._xread(shards, most, None) or ()
+        return [page for page in pages or () if len(page)]
+
+    async def _xread(
+        self, shards: Sequence[FollowedShard], most: int, block_ms: int | None
+    ) -> list[Page] | None:
+        """The pages of one reply, empty ones for what is past the range; None without a reply."""
+        count = max(1, min(most, self._fitting) // len(shards))
+        positions = {shard.origin.key: shard.position for shard in shards}
         streams = await self._reply(wire.xread(positions, count=count, block_ms=block_ms))
-        self.ended = self._closing and streams == []
-        return self._taken(streams or (), count)
+        return None if streams is None else self._taken(streams, count)
 
     def _taken(self, streams: Iterable[tuple[bytes, Any]], asked: int) -> list[Page]:
         """The pages of a reply; the shards go on behind them."""
@@ -89,7 +102,7 @@ class LiveReader:
         existing = [shard for shard in self._shards.values() if shard.exists]
         if existing and all(shard.done for shard in existing):
             self._close()
-        return [page for page in pages if len(page)]
+        return pages
 
     def _fit(self, page: Page, asked: int) -> None:
         """Ask for as many entries as fit into a page, and for more only where there were more."""
