@@ -32,7 +32,9 @@ SAMPLE = 1_000
 LIVE_ROWS = 10_000
 # A reply has this many entries at least if they are there, also when pages are smaller.
 LEAST_ASKED = 100
-# While rows wait to be more, the server is not asked more often than this.
+# After a reply with fewer entries, rows that wait to be more give the next ones time to come: each
+# message of a steady trickle would be a request of its own.
+TRICKLE = 50
 PACE = 0.01
 
 
@@ -56,6 +58,7 @@ class Following:
         self._reading = Reading(source, self._query, pinned)
         self._shaper: Shaper | None = None
         self._warned = False
+        self._came = 0  # entries of the last reply
 
     async def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:
         """The past, then what comes."""
@@ -137,13 +140,12 @@ class Following:
 
     async def _rows(self, live: LiveReader, seconds: float) -> Rows | None:
         """The rows of the next reply, if one came within so many seconds."""
-        if seconds < inf:
-            # Else each message of a steady trickle would be a request and a batch.
+        if seconds < inf and self._came < TRICKLE:
             pause = min(PACE, seconds)
             await asyncio.sleep(pause)
             seconds -= pause
-        most = max(LEAST_ASKED, self._page_size or LIVE_ROWS)
-        pages = await live.read(seconds, most)
+        pages = await live.read(seconds, max(LEAST_ASKED, self._page_size or LIVE_ROWS))
+        self._came = sum(map(len, pages))
         parts = [rows for rows in map(self._reading.rows_of, pages) if len(rows)]
         return interleave(parts) if parts else None
 
