@@ -421,6 +421,16 @@ def test_new_shards_are_read_from_their_beginning(
     assert (got[0], sorted(got[1:])) == (1, [2, 3, 4])
 
 
+def test_new_shards_are_found_among_many_other_keys(
+    streamer: ss.Streamer, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seastream_nb.redis.live.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("seastream_nb.redis.live.SEARCH_SECONDS", 0.0001)  # a step or so a look
+    client.mset({f"key{number}": 0 for number in range(20_000)})
+    with later(lambda: send(client, "s:5", 1), lambda: blocked(client)):
+        assert payloads(streamer["s"].first(1).follow()) == [1]
+
+
 def test_shards_that_were_not_asked_for_are_not_read(
     streamer: ss.Streamer, client: redis.Redis
 ) -> None:
@@ -535,6 +545,21 @@ def test_an_outage_longer_than_the_timeout_is_told(durable: TcpServer) -> None:
             assert payloads([next(batches)]) == [0]
             durable.kill()
             with pytest.raises(ss.ConnectError, match="'s'"):
+                next(batches)
+
+
+def test_a_server_that_comes_back_empty_is_told_before_anything_new_is_given(
+    tmp_path: Path,
+) -> None:
+    with tcp_server(tmp_path) as server, ss.connect(server.url) as streamer:
+        with plain_client(server.url) as client:
+            send(client, "s", 0)
+        with closing(streamer["s"].follow(max_wait=0)) as batches:
+            assert payloads([next(batches)]) == [0]
+            server.restart()
+            with plain_client(server.url) as client:
+                send(client, "s", 1)
+            with pytest.raises(ss.StreamReset, match="'s'"):
                 next(batches)
 
 

@@ -68,8 +68,7 @@ class FollowedShard:
             if self.exists:
                 raise StreamReset(f"following {key!r}: the stream was deleted; {again}")
             return
-        fewer = now.added is not None and now.added < max(self._added, self._received)
-        if now.end < self._last or fewer:
+        if now.end < self._last or self._disagrees(now, now.end):
             raise StreamReset(f"following {key!r}: the stream was deleted and made anew; {again}")
         self.exists = True
         self._last = now.end
@@ -77,3 +76,14 @@ class FollowedShard:
         if self._counted and not self.done and now.added is not None:
             there = now.length if self.position < now.end else 0
             self.complete = self.complete and now.added - self._received <= there
+
+    def _disagrees(self, now: Extent, end: EntryId) -> bool:
+        """Whether entries that were there cannot have been in a stream with these counts."""
+        if now.added is None:
+            return False
+        unread = self._counted and end > self.position
+        if now.added < max(self._added, self._received + unread):
+            return True
+        # Nothing was ever taken out of it, and yet it begins behind what was read.
+        untouched = now.added == now.length and self._received > 0
+        return untouched and now.first is not None and now.first > self.position

@@ -12,10 +12,11 @@ XREAD would wait for ever at a stream that was deleted and begins again at lower
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from seastream_nb.keys import key_text
+from seastream_nb.message import Origin
 from seastream_nb.page import ListPage, Page
 from seastream_nb.query import Bounds, Extent, Pinned, Query
 from seastream_nb.redis import catalog, kernel, wire
@@ -27,8 +28,8 @@ from seastream_nb.redis.resp import ReplyKind
 # A link that says nothing for longer than this and the timeout is dead.
 BLOCK_SECONDS = 1.0
 LOOK_SECONDS = 2.0
-# A search for new shards walks over every key of the database: at most a twentieth of the time.
-SEARCH_SHARE = 20
+# A search for new shards walks over every key of the database: a part of it at each look.
+SEARCH_SECONDS = 0.05
 # So long after the end of the range entries may come that their producer stamped.
 LATE_NS = 1_000_000_000
 # While the size of entries is not known.
@@ -48,7 +49,7 @@ class LiveReader:
         self.ended = False
         self.complete = True
         self._pool = pool
-        self._query = query
+        self._chosen = query.shards
         self._bounds = Bounds.of(query, pinned.now_ns)
         self._until_ns = self._bounds.until_ns(pool.options.unit_ns)
         self._closing = False
@@ -56,8 +57,11 @@ class LiveReader:
         self._shards: dict[bytes, FollowedShard] = {}
         self._add(pinned.extents)
         self._fitting = FIRST_COUNT
+        self._keys = query.keys
+        self._searches: list[catalog.ShardSearch] = []
+        self._found: dict[bytes, Origin] = {}
         self._outage_ends: float | None = None
-        self._next_look = self._next_search = 0.0
+        self._next_look = 0.0
 
     async def read(self, seconds: float, most: int) -> list[Page]:
         """About `most` entries that came, a page a shard; waits up to `seconds`, or less."""
@@ -125,11 +129,11 @@ class LiveReader:
         if isinstance(reply, list):
             self._outage_ends = None
             return reply
-        self._next_look = self._next_search = 0.0
+        self._next_look = 0.0
         if not_yet(reply) or str(reply).startswith("UNBLOCKED") or isinstance(reply, LinkLost):
             await self._reconnect(f"{self._doing}: {reply}")
         elif str(reply).startswith("WRONGTYPE"):
-            await self._look()  # names the key, or finds that it is no shard of the stream
+            await self._look(whole=True)  # names the key, or finds that it is no shard
         else:
             raise refused(reply, self._doing)
         return None
@@ -147,13 +151,17 @@ class LiveReader:
         self._outage_ends = self._outage_ends or now + self._pool.options.timeout
         self._pool.give_back(await self._pool.reopen(self._outage_ends, doing))
 
-    async def _look(self) -> None:
-        """Ask for the time, for new shards, and whether the streams are still the same."""
+    async def _look(self, *, whole: bool = False) -> None:
+        """Ask for the time, for new shards, and whether the streams are still the same.
+
+        Not `whole`, and before the end of the range, the search may be a part of one, and keys
+        that did not exist are not asked about: they need not be of the stream.
+        """
         loop = asyncio.get_running_loop()
         pause = min(LOOK_SECONDS, await self._seconds_left())
-        if loop.time() >= self._next_search:
-            await self._search()
-        origins = [shard.origin for shard in self._shards.values()]
+        whole = whole or self._closing
+        await self._search(whole=whole)
+        origins = [shard.origin for shard in self._shards.values() if whole or shard.exists]
         for extent in await catalog.extents(self._pool, origins, self._doing) if origins else ():
             shard = self._shards[extent.origin.key]
             shard.check(extent)
@@ -177,29 +185,36 @@ class LiveReader:
         """Look once more, for shards too, and read no further than to what is there then."""
         if not self._closing:
             self._closing = True
-            self._next_look = self._next_search = 0.0
+            self._next_look = 0.0
 
-    async def _search(self) -> None:
+    async def _search(self, *, whole: bool) -> None:
+        """Go on looking for shards for a while, or look through all keys from now on."""
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        found = {
-            origin.key: origin
-            for key in self._query.keys
-            for origin in await catalog.discover(self._pool, key)
-        }
+        until = loop.time() + SEARCH_SECONDS
+        if whole:
+            self._searches = []
+        while whole or loop.time() < until:
+            if not self._searches:
+                self._searches = [catalog.ShardSearch(self._pool, each) for each in self._keys]
+                self._found = {}
+            if await self._searches[0].step():
+                origins = await self._searches.pop(0).origins()
+                self._found.update({origin.key: origin for origin in origins})
+            if not self._searches:
+                self._regard(self._found)
+                return
+
+    def _regard(self, found: Mapping[bytes, Origin]) -> None:
         for key, shard in list(self._shards.items()):
             # What came to be beside the shards, such as a counter, is no part of them.
             if key not in found and not shard.exists:
                 del self._shards[key]
         new = [origin for key, origin in found.items() if key not in self._shards]
         self._add([Extent(origin=origin) for origin in new])
-        took = loop.time() - began
-        self._next_search = loop.time() + max(LOOK_SECONDS, SEARCH_SHARE * took)
 
     def _add(self, extents: Sequence[Extent]) -> None:
-        chosen = self._query.shards
         for extent in extents:
-            if chosen is None or extent.origin.shard in chosen:
+            if self._chosen is None or extent.origin.shard in self._chosen:
                 self._shards[extent.origin.key] = FollowedShard(extent, self._bounds)
 
 

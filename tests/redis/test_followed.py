@@ -84,6 +84,8 @@ def test_a_stream_that_only_grows_or_is_trimmed_is_the_same() -> None:
         extent(),
         extent(EntryId(5, 9), added=9, length=9),
         extent(EntryId(9, 0), added=4, length=4),
+        extent(EntryId(9, 0), added=5, length=5),
+        extent(EntryId(9, 0), added=8, length=8, first=EntryId(7, 0)),
     ],
 )
 def test_a_stream_that_is_gone_or_has_less_than_was_read_is_another(now: Extent) -> None:
