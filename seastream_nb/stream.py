@@ -1,6 +1,6 @@
 """The asynchronous core of a `Stream`: a query, a place to read it from, and every terminal.
 
-A terminal pins the end first, so it is finite, and takes nothing from the stream.
+A terminal pins the end first, so all but `follow` are finite, and takes nothing from the stream.
 """
 
 from __future__ import annotations

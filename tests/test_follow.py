@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import redis
 
 PATIENCE = 20.0
+SLACK = 0.5  # of a busy machine; a read that is not interrupted takes a second
 
 
 def payloads(batches: Iterable[pa.RecordBatch]) -> list[int]:
@@ -654,7 +655,7 @@ def test_an_interrupt_ends_it_at_once_and_the_streamer_goes_on(
         started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             next(batches)
-        assert time.monotonic() - started < 0.1 + 0.2 + 0.2
+        assert time.monotonic() - started < 0.1 + 0.2 + SLACK
         assert list(batches) == []
         assert streamer["s"].count() == 1
     assert len(client.client_list()) < 10
@@ -674,7 +675,7 @@ async def test_cancelling_ends_it_at_once_and_the_streamer_goes_on(
                 waiting.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await waiting
-                assert time.monotonic() - started < 0.2 + 0.2
+                assert time.monotonic() - started < 0.2 + SLACK
             assert await streamer["s"].count() == 1
         assert len(client.client_list()) < 10
 
