@@ -158,7 +158,7 @@ class AsyncStreamer:
 
 
 class AsyncStream(StreamBuilders):
-    """One immutable query over past messages; see the builders and terminals."""
+    """One immutable query over past and live messages; see the builders and terminals."""
 
     to_arrow = awaiting(StreamCore.to_arrow)
     to_pandas = awaiting(StreamCore.to_pandas)
@@ -175,6 +175,7 @@ class AsyncStream(StreamBuilders):
     consumers = awaiting(StreamCore.consumers)
     pending = awaiting(StreamCore.pending)
     pages = awaiting_iter(StreamCore.pages)
+    follow = awaiting_iter(StreamCore.follow)
 
     async def messages(self) -> AsyncIterator[Message]:
         """The messages, one by one, in time order."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 from seastream_nb.keys import EntryId
 from seastream_nb.options import ConnectOptions
 from seastream_nb.page import Page
-from seastream_nb.query import Pinned, ShardRange
+from seastream_nb.query import Pinned, Query, ShardRange
 
 # The chosen shards; None means all.
 Shards = frozenset[int] | None
@@ -118,6 +118,28 @@ class PageReader(Protocol):
         """Pages in reading order; each page itself is in stored order."""
 
 
+class LiveReader(Protocol):
+    """What comes to the shards of a query after it was pinned, for as long as it is asked.
+
+    `ended` turns true when nothing of the range can come any more, `complete` false when entries
+    were noticed to be gone before they were read. Nothing is read ahead, and nothing is held
+    between two reads.
+    """
+
+    ended: bool
+    complete: bool
+
+    async def read(self, seconds: float, most: int) -> list[Page]:
+        """About `most` entries that came, a page a shard, each in stored order.
+
+        Waits for the first of them up to `seconds`, or less: then there may be none.
+
+        Raises:
+            StreamReset: a stream was deleted or recreated meanwhile.
+            ConnectError, AuthError, ServerError: it cannot be read.
+        """
+
+
 class RangeSource(Protocol):
     """A place that streams are read from."""
 
@@ -141,6 +163,9 @@ class RangeSource(Protocol):
         self, shard: ShardRange, *, limit: int | None = None, reverse: bool = False
     ) -> PageReader:
         """The pages of a range; `limit` says how many entries will probably be enough."""
+
+    def live(self, query: Query, pinned: Pinned) -> LiveReader:
+        """What comes after the end of every pinned shard, and to shards that are new."""
 
     async def info(self, key: bytes) -> StreamInfo:
         """What the server says of one stream."""

@@ -135,7 +135,7 @@ class Streamer:
 
 
 class Stream(StreamBuilders):
-    """One immutable query over past messages; see the builders and terminals."""
+    """One immutable query over past and live messages; see the builders and terminals."""
 
     to_arrow = blocking(StreamCore.to_arrow)
     to_pandas = blocking(StreamCore.to_pandas)
@@ -152,6 +152,7 @@ class Stream(StreamBuilders):
     consumers = blocking(StreamCore.consumers)
     pending = blocking(StreamCore.pending)
     pages = blocking_iter(StreamCore.pages)
+    follow = blocking_iter(StreamCore.follow)
 
     def messages(self) -> Iterator[Message]:
         """The messages, one by one, in time order."""

@@ -215,6 +215,7 @@ def test_the_acl_rule_for_reading_suffices_for_everything_that_reads(guarded):
         assert stream.last(2).count() == len(stream.tail(2)) == len(stream.head(2)) == 2
         assert stream.last("1h").rate(exact=False)["messages"].sum() == 4
         assert sum(page.num_rows for page in stream.pages()) == 4
+        assert sum(batch.num_rows for batch in stream.until("+1ms").follow()) == 4
         info = streamer.catalog()["s"]
         assert info == stream.info()
         assert None not in (info.length, info.groups, info.bytes, info.last_time)
@@ -291,4 +292,4 @@ def test_the_first_screen_has_the_commands_and_an_example():
     screen = "\n".join(README.splitlines()[:25])
     assert [what for what in ("make demo", "make test", "connect(") if what not in screen] == []
     assert screen.count("```") == 4
-    assert len(README.splitlines()) <= 250
+    assert len(README.splitlines()) <= 300

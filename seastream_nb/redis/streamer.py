@@ -30,11 +30,12 @@ from seastream_nb.keys import EntryId, key_bytes, key_text
 from seastream_nb.message import Origin
 from seastream_nb.options import ConnectOptions, ConsumerOptions, ProducerOptions
 from seastream_nb.page import ListPage, Page
-from seastream_nb.query import Pinned, ShardRange
+from seastream_nb.query import Pinned, Query, ShardRange
 from seastream_nb.redis import catalog, groups
 from seastream_nb.redis.admin import Administration
 from seastream_nb.redis.connection import accepted
 from seastream_nb.redis.consumer import RedisConsumer
+from seastream_nb.redis.live import LiveReader
 from seastream_nb.redis.opening import Address
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.producer import RedisProducer
@@ -82,6 +83,10 @@ class RedisStreamer(Administration):
     ) -> RangeReader:
         """The pages of a range."""
         return RangeReader(self._pool, shard, limit=limit, reverse=reverse)
+
+    def live(self, query: Query, pinned: Pinned) -> LiveReader:
+        """What comes after the end of every pinned shard, and to shards that are new."""
+        return LiveReader(self._pool, query, pinned)
 
     async def info(self, key: bytes) -> StreamInfo:
         """What the server says of one stream.

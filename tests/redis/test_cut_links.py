@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -206,3 +207,23 @@ async def test_reading_from_a_server_that_went_away_is_a_connect_error(
             await call(streamer)
         assert f"redis://{HOST}:{port}" in str(caught.value)
         await streamer.close()
+
+
+async def test_following_gives_each_message_once_wherever_the_link_is_cut(
+    server: EmbeddedServer, client: Any
+) -> None:
+    proxy = CuttingProxy(str(server.path))
+    async with listening(proxy) as port:
+        # To look at the streams, then to read them, takes about 2,000 bytes.
+        for cut in range(0, 2_000, 80):
+            async with ss.connect_async(f"redis://{HOST}:{port}") as streamer:
+                stream = streamer[f"s{cut}"].select("id").first(8)
+                client.xadd(f"s{cut}:0", {"msg": "past"}, id="1-0")
+                async with aclosing(stream.follow(max_wait=0)) as batches:
+                    ids = (await anext(batches))["id"].to_pylist()
+                    proxy.cut_after = cut
+                    for n in range(2, 9):
+                        client.xadd(f"s{cut}:{n % 2}", {"msg": "x" * 10}, id=f"{n}-0")
+                    async for batch in batches:
+                        ids += batch["id"].to_pylist()
+            assert sorted(ids) == [f"{n}-0" for n in range(1, 9)], f"cut after {cut} bytes"
