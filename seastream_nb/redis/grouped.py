@@ -140,7 +140,7 @@ class GroupFetcher(Fetcher):
         return batch if len(batch) else None
 
     async def _replay_or_read(self, shards: Sequence[Shard]) -> Batch:
-        replaying = [each for each in shards if isinstance(each, GroupShard) and each.replaying]
+        replaying = list(filter(_replays, shards))
         if replaying:
             return await self._read(replaying, None)
         with self._taking():
@@ -167,6 +167,7 @@ class GroupFetcher(Fetcher):
         assert isinstance(shard, GroupShard)
         if not entries:
             shard.replaying = False  # all that was pending came
+            self._group.replays(now=any(map(_replays, self._shards.values())))
             return
         last = EntryId.parse(entries[-1][0])
         if shard.replaying:
@@ -203,6 +204,7 @@ class GroupFetcher(Fetcher):
         self._client_id = None
         if not self._takes:
             return  # what was asked for can be asked for again
+        self._group.replays(now=True)
         for shard in self._shards.values():
             assert isinstance(shard, GroupShard)
             shard.replaying = True
@@ -272,6 +274,7 @@ class GroupFetcher(Fetcher):
         if len(entries) < len(claimed):
             # Redis 6.2 does not say which entries were deleted; our own pending list does.
             shard.replaying, shard.position = True, FIRST_ID
+            self._group.replays(now=True)
         self._keep(shard, self._group.not_held(key, entries), batch)
         if cursor != b"0-0":
             self._cursors[key] = cursor
@@ -305,6 +308,10 @@ class GroupFetcher(Fetcher):
                 self._shards[key] = before[key]
             else:
                 self.add(shard)
+
+
+def _replays(shard: Shard) -> bool:
+    return isinstance(shard, GroupShard) and shard.replaying and shard.trouble is None
 
 
 def _after(shard: Shard) -> bytes:

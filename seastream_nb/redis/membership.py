@@ -90,8 +90,15 @@ class Membership:
 
     def not_held(self, key: bytes, entries: list[Any]) -> list[Any]:
         """The entries that this consumer does not have already."""
-        held = self._leases.held(key) if self._leases is not None else ()
-        return [entry for entry in entries if entry[0] not in held] if held else entries
+        if self._leases is None:
+            return entries
+        known = self._leases.knows(key)
+        return [entry for entry in entries if not known(entry[0])]
+
+    def replays(self, *, now: bool) -> None:
+        """Whether what is pending is read again now."""
+        if self._leases is not None:
+            self._leases.remember(committed=now)
 
     def received(self, origin: Origin, ids: list[bytes]) -> None:
         """Entries came, and are held until they are committed."""
@@ -111,7 +118,7 @@ class Membership:
     def forget(self, key: bytes) -> None:
         """A stream or its group is gone, and the ids of another one may be the same."""
         if self._leases is not None:
-            self._leases.drop({key: list(self._leases.held(key))})
+            self._leases.drop({key: self._leases.held(key)})
         self._collect()
         self._ledger.forget(key)
 
