@@ -6,7 +6,8 @@ Redis 6.2 does not wake a reader whose key is deleted: it tells with the next co
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,8 +19,6 @@ from tests.redis.test_conformance_interop import MODES, in_group
 from tests.servers import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import redis
 
 pytestmark = pytest.mark.usefixtures("no_complaints")
@@ -64,16 +63,25 @@ class Reader:
         self._thread.join(PATIENCE)
 
 
-def begin(
-    client: redis.Redis, streamer: ss.Streamer, *keys: str, mode: str, **options: Any
-) -> Reader:
-    """A reader that has had 0, 1 and 2 from the first stream, and is blocked again."""
-    how = in_group(mode, auto_commit="rolling", auto_commit_interval=0, mkstream=True, **options)
-    reader = Reader(streamer.consumer(*keys or ("s",), **how))
-    send(client, (keys or ("s",))[0], 0, 1, 2)
-    assert reader.has(0, 1, 2)
-    assert eventually(lambda: client.info("clients")["blocked_clients"])
-    return reader
+Begin = Callable[..., Reader]
+
+
+@pytest.fixture
+def begin(matrix_client: redis.Redis, matrix_streamer: ss.Streamer) -> Iterator[Begin]:
+    """Begins a reader that has had 0, 1 and 2 from the first stream, and is blocked again."""
+    begun: list[Reader] = []
+
+    def begin_on(*keys: str, mode: str) -> Reader:
+        how = in_group(mode, auto_commit="rolling", auto_commit_interval=0, mkstream=True)
+        begun.append(Reader(matrix_streamer.consumer(*keys, **how)))
+        send(matrix_client, keys[0], 0, 1, 2)
+        assert begun[-1].has(0, 1, 2)
+        assert eventually(lambda: matrix_client.info("clients")["blocked_clients"])
+        return begun[-1]
+
+    yield begin_on
+    for reader in begun:
+        reader.stop()
 
 
 LOSSES: dict[str, Callable[[redis.Redis], object]] = {
@@ -86,10 +94,10 @@ LOSSES: dict[str, Callable[[redis.Redis], object]] = {
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("mode", MODES)
 def test_a_stream_that_is_deleted_is_told_once_and_reading_goes_on_with_the_new_one(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str, loss: str
+    matrix_client: redis.Redis, begin: Begin, mode: str, loss: str
 ) -> None:
     """F21; defect 1."""
-    reader = begin(matrix_client, matrix_streamer, mode=mode)
+    reader = begin("s", mode=mode)
     LOSSES[loss](matrix_client)
     send(matrix_client, "s", 3, 4)
     assert reader.has(0, 1, 2, 3, 4)
@@ -101,10 +109,10 @@ def test_a_stream_that_is_deleted_is_told_once_and_reading_goes_on_with_the_new_
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_group_that_is_destroyed_goes_on_at_the_last_known_id(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str
+    matrix_client: redis.Redis, begin: Begin, mode: str
 ) -> None:
     """F21: not at `$`, which skips what came meanwhile."""
-    reader = begin(matrix_client, matrix_streamer, mode=mode)
+    reader = begin("s", mode=mode)
     with matrix_client.pipeline() as pipeline:
         pipeline.xgroup_destroy("s", "g")
         for value in (3, 4):
@@ -119,10 +127,10 @@ def test_a_group_that_is_destroyed_goes_on_at_the_last_known_id(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_key_that_is_set_over_is_refused_until_it_is_a_stream_again(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str
+    matrix_client: redis.Redis, begin: Begin, mode: str
 ) -> None:
     """F21."""
-    reader = begin(matrix_client, matrix_streamer, mode=mode)
+    reader = begin("s", mode=mode)
     matrix_client.set("s", "x")
     assert eventually(lambda: reader.refused)
     assert "WRONGTYPE" in reader.refused[0]
@@ -173,11 +181,11 @@ def test_a_commit_to_a_stream_that_is_gone_is_no_hang(
 
 @pytest.mark.parametrize("mode", [*MODES, "realtime"])
 def test_one_key_of_another_type_leaves_the_others_alone(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str
+    matrix_client: redis.Redis, begin: Begin, mode: str
 ) -> None:
     """F22: one of five."""
     keys = ["a", "b", "c", "d", "e"]
-    reader = begin(matrix_client, matrix_streamer, *keys, mode=mode)
+    reader = begin(*keys, mode=mode)
     matrix_client.delete("c")
     matrix_client.set("c", "x")
     for turn in range(3):
@@ -197,10 +205,10 @@ def test_one_key_of_another_type_leaves_the_others_alone(
 
 @pytest.mark.parametrize("mode", [*MODES, "realtime"])
 def test_a_stream_that_is_made_again_with_lower_ids_is_read_from_its_beginning(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str
+    matrix_client: redis.Redis, begin: Begin, mode: str
 ) -> None:
     """F27: without a look at the stream's last id, one waits for ever for the old ids."""
-    reader = begin(matrix_client, matrix_streamer, mode=mode)
+    reader = begin("s", mode=mode)
     with matrix_client.pipeline() as pipeline:
         pipeline.delete("s")
         pipeline.xadd("s", {b"msg": b"3"}, id="5-0")
@@ -215,9 +223,9 @@ def test_a_stream_that_is_made_again_with_lower_ids_is_read_from_its_beginning(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_stream_that_stays_deleted_makes_no_hot_loop(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str
+    matrix_client: redis.Redis, begin: Begin, mode: str
 ) -> None:
-    reader = begin(matrix_client, matrix_streamer, mode=mode)
+    reader = begin("s", mode=mode)
     matrix_client.delete("s")
     matrix_client.set("s", "x")
     assert eventually(lambda: reader.refused)
