@@ -410,7 +410,7 @@ def dead_consumers(client: redis.Redis, shares: dict[str, int], key: str = "s") 
         assert len(Peer(client, name, key=key).read(share)) == share
 
 
-CLAIMING = {"auto_claim_interval": 0.1, "auto_claim_idle": 0.3}
+CLAIMING = {"auto_claim_interval": 0.1, "auto_claim_idle": 0.5}
 
 
 @pytest.mark.parametrize("batch", [1, 10])
