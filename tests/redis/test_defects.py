@@ -130,35 +130,35 @@ def test_26_immediate_delivers_and_acks_what_was_pending(
 @pytest.mark.parametrize("auto_commit", COMMITS)
 @pytest.mark.parametrize("mode", MODES)
 def test_14_nothing_sent_after_the_creation_of_a_consumer_is_missed(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str, auto_commit: str
+    client: redis.Redis, streamer: ss.Streamer, mode: str, auto_commit: str
 ) -> None:
-    send(matrix_client, "s", "history")
+    send(client, "s", "history")
     how = in_group(mode, auto_commit=auto_commit, auto_stream_reset="latest")
-    consumer = matrix_streamer.consumer("s", **how)
-    send(matrix_client, "s", 1, 2)
+    consumer = streamer.consumer("s", **how)
+    send(client, "s", 1, 2)
     assert numbers(consumer.take(2, PATIENCE)) == [1, 2]
 
 
 @pytest.mark.parametrize("mode", [*MODES, "realtime"])
 def test_23_a_key_that_is_given_twice_is_read_once(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str
+    client: redis.Redis, streamer: ss.Streamer, mode: str
 ) -> None:
-    send(matrix_client, "s", *range(250))
-    consumer = matrix_streamer.consumer("s", "s", b"s", **in_group(mode))
+    send(client, "s", *range(250))
+    consumer = streamer.consumer("s", "s", b"s", **in_group(mode))
     assert numbers(consumer.take(251, 0.5)) == list(range(250))
     assert consumer.stream_shards == [("s", 0)]
 
 
 @pytest.mark.parametrize("mode", [*MODES, "realtime"])
 def test_24_a_shard_that_comes_later_is_read_without_a_restart(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str
+    client: redis.Redis, streamer: ss.Streamer, mode: str
 ) -> None:
-    send(matrix_client, "s:1", 1)
-    matrix_client.set("s:2", "no stream")
-    send(matrix_client, "s:x", "another stream")
-    consumer = matrix_streamer.consumer("s", **in_group(mode))
+    send(client, "s:1", 1)
+    client.set("s:2", "no stream")
+    send(client, "s:x", "another stream")
+    consumer = streamer.consumer("s", **in_group(mode))
     assert numbers([consumer.next(PATIENCE)]) == [1]
-    send(matrix_client, "s:7", 7)
+    send(client, "s:7", 7)
     message = consumer.next(PATIENCE)
     assert (message.shard, message.payload) == (7, b"7")
 
@@ -169,11 +169,11 @@ def test_24_a_shard_that_comes_later_is_read_without_a_restart(
 @pytest.mark.parametrize("auto_commit", COMMITS)
 @pytest.mark.parametrize("mode", MODES)
 def test_8_after_a_seek_resume_group_goes_on_at_the_groups_own_position(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str, auto_commit: str
+    client: redis.Redis, streamer: ss.Streamer, mode: str, auto_commit: str
 ) -> None:
-    ids = send(matrix_client, "s", *range(30))
+    ids = send(client, "s", *range(30))
     how = in_group(mode, auto_commit=auto_commit, batch_size=10)
-    consumer = matrix_streamer.consumer("s", **how)
+    consumer = streamer.consumer("s", **how)
     got = consumer.take(5, PATIENCE)
     if auto_commit in ("rolling", "disabled"):
         acknowledge(consumer, got)
@@ -185,45 +185,43 @@ def test_8_after_a_seek_resume_group_goes_on_at_the_groups_own_position(
 
 
 def test_8_a_seek_before_the_first_message_leaves_the_group_where_it_was_created(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer
+    client: redis.Redis, streamer: ss.Streamer
 ) -> None:
-    ids = send(matrix_client, "s", *range(10))
-    consumer = matrix_streamer.consumer("s", **in_group())
+    ids = send(client, "s", *range(10))
+    consumer = streamer.consumer("s", **in_group())
     consumer.seek(ids[7])
     assert numbers(consumer.take(2, PATIENCE)) == [8, 9]
-    assert [each["name"] for each in matrix_client.xinfo_groups("s")] == [b"g"]
-    assert pending(matrix_client) == 0
+    assert [each["name"] for each in client.xinfo_groups("s")] == [b"g"]
+    assert pending(client) == 0
     consumer.end()
-    assert numbers(matrix_streamer.consumer("s", **in_group()).take(10, PATIENCE)) == list(
-        range(10)
-    )
+    assert numbers(streamer.consumer("s", **in_group()).take(10, PATIENCE)) == list(range(10))
 
 
 @pytest.mark.parametrize("auto_commit", COMMITS)
 @pytest.mark.parametrize("mode", MODES)
 def test_7_after_a_seek_no_more_than_a_page_is_read_ahead(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str, auto_commit: str
+    client: redis.Redis, streamer: ss.Streamer, mode: str, auto_commit: str
 ) -> None:
-    send(matrix_client, "s", *range(300))
+    send(client, "s", *range(300))
     how = in_group(mode, auto_commit=auto_commit, batch_size=10)
-    consumer = matrix_streamer.consumer("s", **how)
+    consumer = streamer.consumer("s", **how)
     consumer.rewind("beginning")
-    before = calls(matrix_client, "xread")
+    before = calls(client, "xread")
     consumer.next(PATIENCE)
     for _ in range(20):
-        matrix_streamer.catalog()  # the same event loop, behind whatever the consumer would ask
-    assert calls(matrix_client, "xread") - before <= 2
+        streamer.catalog()  # the same event loop, behind whatever the consumer would ask
+    assert calls(client, "xread") - before <= 2
     assert numbers(consumer.take(299, PATIENCE)) == list(range(1, 300))
 
 
 async def test_11_a_seek_that_is_cancelled_leaves_the_consumer_where_it_was(
-    matrix_url: str, matrix_client: redis.Redis
+    url: str, client: redis.Redis
 ) -> None:
-    send(matrix_client, "s", *range(30))
-    async with ss.connect_async(matrix_url) as streamer:
+    send(client, "s", *range(30))
+    async with ss.connect_async(url) as streamer:
         consumer = await streamer.consumer("s", **in_group("resumable", batch_size=10))
         assert numbers(await consumer.take(5, PATIENCE)) == list(range(5))
-        matrix_client.execute_command("CLIENT", "PAUSE", 200)
+        client.execute_command("CLIENT", "PAUSE", 200)
         seek = asyncio.create_task(consumer.seek("latest"))
         await asyncio.sleep(0)
         seek.cancel()
@@ -234,26 +232,26 @@ async def test_11_a_seek_that_is_cancelled_leaves_the_consumer_where_it_was(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_21_a_message_sent_right_after_rewinding_to_the_end_is_received(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str
+    client: redis.Redis, streamer: ss.Streamer, mode: str
 ) -> None:
-    send(matrix_client, "s", "old")
-    consumer = matrix_streamer.consumer("s", "absent", **in_group(mode, mkstream=True))
+    send(client, "s", "old")
+    consumer = streamer.consumer("s", "absent", **in_group(mode, mkstream=True))
     for turn in range(5):
-        send(matrix_client, "s", "old", "older")
+        send(client, "s", "old", "older")
         consumer.rewind("end")
-        send(matrix_client, "s", turn)
-        send(matrix_client, "absent", turn)
+        send(client, "s", turn)
+        send(client, "absent", turn)
         assert numbers(consumer.take(2, PATIENCE)) == [turn, turn]
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_6_an_assigned_shard_that_nobody_discovered_is_read_in_its_group(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str
+    client: redis.Redis, streamer: ss.Streamer, mode: str
 ) -> None:
-    send(matrix_client, "s:1", 1)
-    consumer = matrix_streamer.consumer("s", **in_group(mode))
+    send(client, "s:1", 1)
+    consumer = streamer.consumer("s", **in_group(mode))
     assert numbers([consumer.next(PATIENCE)]) == [1]
-    send(matrix_client, "s:3", 3)
+    send(client, "s:3", 3)
     consumer.assign("s", 3)
     consumer.rewind("beginning")
     assert sorted(numbers(consumer.take(2, PATIENCE))) == [1, 3]
@@ -265,12 +263,12 @@ def test_6_an_assigned_shard_that_nobody_discovered_is_read_in_its_group(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_9_the_ack_of_a_foreign_stream_is_an_error_and_the_consumer_goes_on(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str
+    client: redis.Redis, streamer: ss.Streamer, mode: str
 ) -> None:
-    send(matrix_client, "s", 0, 1)
-    send(matrix_client, "t", 9)
-    foreign = next(iter(matrix_streamer["t"]))
-    consumer = matrix_streamer.consumer("s", **in_group(mode))
+    send(client, "s", 0, 1)
+    send(client, "t", 9)
+    foreign = next(iter(streamer["t"]))
+    consumer = streamer.consumer("s", **in_group(mode))
     acknowledge(consumer, [consumer.next(PATIENCE)])
     with pytest.raises(ss.StreamError, match="'t'"):
         consumer.ack(foreign)
@@ -280,10 +278,10 @@ def test_9_the_ack_of_a_foreign_stream_is_an_error_and_the_consumer_goes_on(
 
 @pytest.mark.parametrize("auto_commit", COMMITS)
 def test_5_and_9_which_acks_and_commits_a_consumer_takes(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, auto_commit: str
+    client: redis.Redis, streamer: ss.Streamer, auto_commit: str
 ) -> None:
-    send(matrix_client, "s", 0)
-    consumer = matrix_streamer.consumer("s", **in_group("resumable", auto_commit=auto_commit))
+    send(client, "s", 0)
+    consumer = streamer.consumer("s", **in_group("resumable", auto_commit=auto_commit))
     message = consumer.next(PATIENCE)
     if auto_commit == "delayed":
         with pytest.raises(ss.AckNotAllowed, match="delayed"):
@@ -298,34 +296,34 @@ def test_5_and_9_which_acks_and_commits_a_consumer_takes(
         consumer.commit()
     consumer.commit_asap()
     consumer.end()
-    assert pending(matrix_client) == 0
+    assert pending(client) == 0
 
 
 def test_22_delayed_acks_are_committed_although_nobody_reads_on(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer
+    client: redis.Redis, streamer: ss.Streamer
 ) -> None:
-    ids = send(matrix_client, "s", *range(10))
+    ids = send(client, "s", *range(10))
     how = in_group("resumable", auto_commit="delayed", auto_commit_delay=0.2, batch_size=10)
-    consumer = matrix_streamer.consumer("s", **how)
+    consumer = streamer.consumer("s", **how)
     consumer.take(3, PATIENCE)
-    assert len(owners(matrix_client)) == 10
+    assert len(owners(client)) == 10
     rest = [each.decode() for each in ids[3:]]
-    assert eventually(lambda: list(owners(matrix_client)) == rest)
+    assert eventually(lambda: list(owners(client)) == rest)
 
 
 def test_31_delayed_acks_do_not_wait_for_the_interval(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer
+    client: redis.Redis, streamer: ss.Streamer
 ) -> None:
-    send(matrix_client, "s", *range(3))
+    send(client, "s", *range(3))
     how = {"auto_commit": "delayed", "auto_commit_delay": 0, "auto_commit_interval": 600}
-    consumer = matrix_streamer.consumer("s", **in_group("resumable", **how))
+    consumer = streamer.consumer("s", **in_group("resumable", **how))
     consumer.take(3, PATIENCE)
-    assert all_acked(matrix_client)
+    assert all_acked(client)
 
 
-def test_31_an_option_without_effect_does_not_exist(matrix_streamer: ss.Streamer) -> None:
+def test_31_an_option_without_effect_does_not_exist(streamer: ss.Streamer) -> None:
     with pytest.raises(ss.ConfigError, match="consumer_timeout"):
-        matrix_streamer.consumer("s", consumer_timeout=1)  # type: ignore[call-arg]
+        streamer.consumer("s", consumer_timeout=1)  # type: ignore[call-arg]
 
 
 MOVES: dict[str, Callable[[ss.Consumer], object]] = {
@@ -339,10 +337,10 @@ MOVES: dict[str, Callable[[ss.Consumer], object]] = {
 @pytest.mark.parametrize("move", MOVES)
 @pytest.mark.parametrize("mode", MODES)
 def test_22_an_idle_consumer_answers_at_once(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str, move: str
+    client: redis.Redis, streamer: ss.Streamer, mode: str, move: str
 ) -> None:
-    send(matrix_client, "s", 0)
-    consumer = matrix_streamer.consumer("s", **in_group(mode))
+    send(client, "s", 0)
+    consumer = streamer.consumer("s", **in_group(mode))
     acknowledge(consumer, [consumer.next(PATIENCE)])
     taken = []
     for _ in range(5):
@@ -357,13 +355,13 @@ def test_22_an_idle_consumer_answers_at_once(
 @pytest.mark.parametrize("auto_commit", COMMITS)
 @pytest.mark.parametrize("mode", MODES)
 def test_22_an_idle_consumer_ends_at_once(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str, auto_commit: str
+    client: redis.Redis, streamer: ss.Streamer, mode: str, auto_commit: str
 ) -> None:
-    send(matrix_client, "s", 0)
+    send(client, "s", 0)
     taken = []
     for turn in range(3):
         how = in_group(mode, f"c{turn}", auto_commit=auto_commit)
-        consumer = matrix_streamer.consumer("s", **how)
+        consumer = streamer.consumer("s", **how)
         assert len(consumer.take(2, 0.05)) == (turn == 0)
         started = time.monotonic()
         consumer.end()
@@ -372,32 +370,32 @@ def test_22_an_idle_consumer_ends_at_once(
 
 
 def test_30_many_acks_are_few_commands_of_bounded_size(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer
+    client: redis.Redis, streamer: ss.Streamer
 ) -> None:
-    with matrix_client.pipeline(transaction=False) as pipeline:
+    with client.pipeline(transaction=False) as pipeline:
         for n in range(20_000):
             pipeline.xadd("s", {b"msg": b"%d" % n})
         pipeline.execute()
-    consumer = matrix_streamer.consumer("s", **in_group("resumable", batch_size=1000))
+    consumer = streamer.consumer("s", **in_group("resumable", batch_size=1000))
     acknowledge(consumer, consumer.take(20_000, PATIENCE))
-    before = calls(matrix_client, "xack")
+    before = calls(client, "xack")
     consumer.commit()
-    assert pending(matrix_client) == 0
-    assert 2 <= calls(matrix_client, "xack") - before <= 200
+    assert pending(client) == 0
+    assert 2 <= calls(client, "xack") - before <= 200
 
 
 def test_30_a_commit_that_fails_on_one_stream_is_told_and_reaches_the_others(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer
+    client: redis.Redis, streamer: ss.Streamer
 ) -> None:
     keys = ["a", "b", "c"]
     for key in keys:
-        send(matrix_client, key, 1)
-    consumer = matrix_streamer.consumer(*keys, **in_group("resumable"))
+        send(client, key, 1)
+    consumer = streamer.consumer(*keys, **in_group("resumable"))
     acknowledge(consumer, consumer.take(3, PATIENCE))
-    matrix_client.set("b", "x")
+    client.set("b", "x")
     with pytest.raises(ss.StreamError, match="'b'"):
         consumer.commit()
-    assert [pending(matrix_client, key) for key in ("a", "c")] == [0, 0]
+    assert [pending(client, key) for key in ("a", "c")] == [0, 0]
 
 
 # Claims
@@ -497,18 +495,18 @@ def test_19_a_claim_during_a_long_replay_skips_nothing(
 # Identity and options
 
 
-def test_33_owned_shards_are_refused_at_creation(matrix_streamer: ss.Streamer) -> None:
+def test_33_owned_shards_are_refused_at_creation(streamer: ss.Streamer) -> None:
     with pytest.raises((ss.ConfigError, ss.Unsupported), match="owned"):
-        matrix_streamer.consumer("s", **in_group(shard_ownership="owned"))
+        streamer.consumer("s", **in_group(shard_ownership="owned"))
 
 
 def test_47_the_host_of_a_group_id_is_that_of_the_environment(
-    matrix_url: str, matrix_client: redis.Redis
+    url: str, client: redis.Redis
 ) -> None:
-    send(matrix_client, "s", 1)
+    send(client, "s", 1)
     program = f"""
 import seastream_nb as ss
-with ss.connect({matrix_url!r}) as streamer:
+with ss.connect({url!r}) as streamer:
     consumer = streamer.consumer("s", mode="resumable", auto_stream_reset="earliest")
     print(consumer.group_id, consumer.next(20).text())
 """
@@ -516,5 +514,5 @@ with ss.connect({matrix_url!r}) as streamer:
         [sys.executable, "-c", program], text=True, env={**os.environ, "HOST_ID": "a host"}
     )
     assert said == "a host:r 1\n"
-    assert [each["name"] for each in matrix_client.xinfo_groups("s")] == [b"a host:r"]
-    assert pending(matrix_client, "s", "a host:r") == 0
+    assert [each["name"] for each in client.xinfo_groups("s")] == [b"a host:r"]
+    assert pending(client, "s", "a host:r") == 0
