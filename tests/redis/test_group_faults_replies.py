@@ -49,12 +49,15 @@ class Garbler:
                 words = await command(reader)
                 if self.junk and words[0] == b"XREADGROUP":
                     back.cancel()
+                    await asyncio.wait([back])
                     onward.write(wire(words))
                     await behind.read(1 << 16)
                     writer.write(self.junk.pop())
                     await writer.drain()
                     return
                 onward.write(wire(words))
+        except ValueError:
+            return  # the client has gone
         finally:
             back.cancel()
             onward.close()
