@@ -32,7 +32,7 @@ from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_from_thre
 from seastream_nb.portal import bridge
 from seastream_nb.quantities import Duration, Size
 from seastream_nb.receipt import PendingReceipt
-from seastream_nb.redis.consumer import RealtimeConsumer
+from seastream_nb.redis.consumer import RedisConsumer
 from seastream_nb.redis.producer import Payload, RedisProducer
 from seastream_nb.redis.streamer import RedisStreamer
 from seastream_nb.stream import StreamCore
@@ -262,6 +262,7 @@ class AsyncConsumer(ConsumerMembers):
             ServerError: such as a key of another type, with the server's text.
             ConsumerClosed: after `end`.
         """
+        self._core.ride()
         message = self._core.inbox.pop()
         if message is None:
             until = wait_until(timeout)
@@ -277,6 +278,7 @@ class AsyncConsumer(ConsumerMembers):
             ConnectError, ServerError, ConsumerClosed: as `next`; what came is not lost.
         """
         require_count("n", n)
+        self._core.ride()
         if len(self._core.inbox) < n:
             with suppress(TimeoutError):
                 await bridge(self._core.fill(n, n, wait_until(timeout)))
@@ -294,23 +296,25 @@ class AsyncConsumer(ConsumerMembers):
         """
         most = inf if max_messages is None else max_messages
         require_count("max_messages", max_messages or 0)
+        self._core.ride()
         if len(self._core.inbox) < most:
             with suppress(TimeoutError):
                 await bridge(self._core.fill(1, most, wait_until(timeout)))
         return self._taken_batch(most)
 
-    def __aiter__(self) -> AsyncIterator[Message]:
-        return self
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        while True:
+            for message in self._waiting():
+                yield message
+            yield await self.next()
 
-    async def __anext__(self) -> Message:
-        return self._core.inbox.pop() or await self.next()
-
-    seek = awaiting(RealtimeConsumer.seek)
-    rewind = awaiting(RealtimeConsumer.rewind)
-    commit = awaiting(RealtimeConsumer.commit)
-    end = awaiting(RealtimeConsumer.end)
-    abort = awaiting(RealtimeConsumer.abort)
-    close = awaiting(RealtimeConsumer.end)
+    seek = awaiting(RedisConsumer.seek)
+    rewind = awaiting(RedisConsumer.rewind)
+    resume_group = awaiting(RedisConsumer.resume_group)
+    commit = awaiting(RedisConsumer.commit)
+    end = awaiting(RedisConsumer.end)
+    abort = awaiting(RedisConsumer.abort)
+    close = awaiting(RedisConsumer.end)
 
     async def __aenter__(self) -> Self:
         return self

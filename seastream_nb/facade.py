@@ -13,7 +13,7 @@ from seastream_nb.errors import ConfigError, StreamError
 from seastream_nb.message import Message, MessageHeader
 from seastream_nb.notebook.display import brief
 from seastream_nb.quantities import NS_PER_SECOND, Duration, parse_duration
-from seastream_nb.redis.consumer import RealtimeConsumer
+from seastream_nb.redis.consumer import RedisConsumer
 from seastream_nb.redis.producer import RedisProducer
 from seastream_nb.rows import message_rows
 
@@ -57,7 +57,7 @@ class ProducerMembers:
 class ConsumerMembers:
     """What a consumer does without waiting. One thread at a time may use it."""
 
-    def __init__(self, core: RealtimeConsumer) -> None:
+    def __init__(self, core: RedisConsumer) -> None:
         self._core = core
 
     @property
@@ -76,7 +76,7 @@ class ConsumerMembers:
         return self._core.options.consumer_id
 
     def assign(self, key: str | bytes, shard: int) -> None:
-        """Read this shard too, from the next seek or rewind on.
+        """Read this shard too, from the next seek, rewind or return to the group on.
 
         Raises:
             ConfigError: the consumer was not created on this stream.
@@ -84,7 +84,7 @@ class ConsumerMembers:
         self._core.assign(key, shard)
 
     def unassign(self, key: str | bytes, shard: int) -> None:
-        """Stop reading this shard, from the next seek or rewind on.
+        """Stop reading this shard, from the next seek, rewind or return to the group on.
 
         Raises:
             ConfigError: the shard is not assigned.
@@ -92,16 +92,27 @@ class ConsumerMembers:
         self._core.unassign(key, shard)
 
     def ack(self, message: Message | MessageHeader) -> None:
-        """Mark a message as done; in realtime mode nothing comes of it.
+        """Mark a message as done, for a later commit; in realtime mode nothing comes of it.
 
         Raises:
-            AckNotAllowed: auto_commit="delayed" does it.
+            AckNotAllowed: auto_commit="delayed" does it, or the message is of another stream.
         """
         self._core.ack(message)
 
     def commit_asap(self) -> None:
         """Commit what is acknowledged soon, without waiting; never refused."""
         self._core.commit_asap()
+
+    def _waiting(self) -> Iterator[Message]:
+        """Take message after message, as long as some wait, without a hop between threads."""
+        core, inbox = self._core, self._core.inbox
+        rides = core.rides
+        for message in inbox:
+            yield message
+            if rides:
+                core.ride()
+            if core.inbox is not inbox:  # the loop's body sought
+                return
 
     def _taken(self, most: int) -> list[Message]:
         """Up to `most` messages that came."""

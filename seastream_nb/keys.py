@@ -20,7 +20,7 @@ MAX_KEY_LENGTH = 249
 RESERVED_KEYS = frozenset({"SEA_STREAMER_INTERNAL", "SEA_STREAMER_WILDCARD"})
 
 _LEGAL_KEY = re.compile(r"[A-Za-z0-9._-]+")
-_ENTRY_ID = re.compile(r"(\d{1,20})-(\d{1,20})")
+_ENTRY_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
 
 class StreamKey(str):

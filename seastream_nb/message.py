@@ -59,6 +59,11 @@ class _Header:
         return self._id
 
     @property
+    def wire_id(self) -> bytes:
+        """The entry's id as Redis writes it."""
+        return self._id if isinstance(self._id, bytes) else self._id.wire()
+
+    @property
     def id(self) -> str:
         """The entry's id as text, `ms-sub`."""
         return str(self.entry_id)

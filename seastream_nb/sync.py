@@ -32,7 +32,7 @@ from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
 from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_all, send_waiting
 from seastream_nb.quantities import Duration, Size
 from seastream_nb.receipt import PendingReceipt
-from seastream_nb.redis.consumer import RealtimeConsumer
+from seastream_nb.redis.consumer import RedisConsumer
 from seastream_nb.redis.producer import Payload, RedisProducer, payload_bytes
 from seastream_nb.redis.streamer import RedisStreamer
 from seastream_nb.stream import StreamCore
@@ -247,6 +247,7 @@ class Consumer(ConsumerMembers):
             ServerError: such as a key of another type, with the server's text.
             ConsumerClosed: after `end`.
         """
+        self._core.ride()
         message = self._core.inbox.pop()
         if message is None:
             until = wait_until(timeout)
@@ -262,6 +263,7 @@ class Consumer(ConsumerMembers):
             ConnectError, ServerError, ConsumerClosed: as `next`; what came is not lost.
         """
         require_count("n", n)
+        self._core.ride()
         if len(self._core.inbox) < n:
             with suppress(TimeoutError):
                 portal.run(self._core.fill(n, n, wait_until(timeout)))
@@ -279,23 +281,24 @@ class Consumer(ConsumerMembers):
         """
         most = inf if max_messages is None else max_messages
         require_count("max_messages", max_messages or 0)
+        self._core.ride()
         if len(self._core.inbox) < most:
             with suppress(TimeoutError):
                 portal.run(self._core.fill(1, most, wait_until(timeout)))
         return self._taken_batch(most)
 
     def __iter__(self) -> Iterator[Message]:
-        return self
+        while True:
+            yield from self._waiting()
+            yield self.next()
 
-    def __next__(self) -> Message:
-        return self._core.inbox.pop() or self.next()
-
-    seek = blocking(RealtimeConsumer.seek)
-    rewind = blocking(RealtimeConsumer.rewind)
-    commit = blocking(RealtimeConsumer.commit)
-    end = blocking(RealtimeConsumer.end)
-    abort = blocking(RealtimeConsumer.abort)
-    close = blocking(RealtimeConsumer.end)
+    seek = blocking(RedisConsumer.seek)
+    rewind = blocking(RedisConsumer.rewind)
+    resume_group = blocking(RedisConsumer.resume_group)
+    commit = blocking(RedisConsumer.commit)
+    end = blocking(RedisConsumer.end)
+    abort = blocking(RedisConsumer.abort)
+    close = blocking(RedisConsumer.end)
 
     def __enter__(self) -> Self:
         return self

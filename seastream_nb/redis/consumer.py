@@ -1,22 +1,33 @@
-"""Real-time consumers: every message of the assigned shards from a position on, in order.
+"""Consumers: messages of the assigned shards in order, in real time or as a member of a group.
 
-The tail of each shard is looked up once, before creation returns: a quiet shard is not anchored
-again at every read of a busy one, and nothing sent after creation is missed.
+    Fetcher ─► inbox ─► the user's thread
+       a group's: XREADGROUP      a seek's, and all of real time's: XREAD
 
-Whatever moves the positions replaces the fetcher and the inbox in one step: what the old fetcher
-still reads goes nowhere, and a seek that is cancelled before that step has changed nothing.
+Nothing sent after creation is missed: the tail of each shard is looked up, and each group joined,
+before it returns. Whatever moves the positions replaces the fetcher and the inbox in one step, so
+a seek that is cancelled before has changed nothing. A group's own are kept aside meanwhile, for
+`resume_group`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from seastream_nb.errors import AckNotAllowed, CommitNotAllowed, ConfigError, ConsumerClosed
+from seastream_nb import portal
+from seastream_nb.errors import (
+    AckNotAllowed,
+    CommitNotAllowed,
+    ConfigError,
+    ConsumerClosed,
+    StreamError,
+)
 from seastream_nb.keys import (
     FIRST_ID,
     MAX_U64,
@@ -29,24 +40,34 @@ from seastream_nb.keys import (
 )
 from seastream_nb.message import Message, MessageHeader, Origin
 from seastream_nb.options import ConnectOptions, ConsumerOptions
-from seastream_nb.redis.catalog import server_now_ns
+from seastream_nb.redis import catalog
 from seastream_nb.redis.connection import accepted
-from seastream_nb.redis.fetcher import Fetcher, announce
+from seastream_nb.redis.fetcher import Demand, Fetcher, Shard
+from seastream_nb.redis.group import Group
+from seastream_nb.redis.grouped import GroupFetcher, GroupShard
+from seastream_nb.redis.identity import with_identity
 from seastream_nb.redis.inbox import Inbox
 from seastream_nb.redis.pool import LinkPool
+from seastream_nb.redis.realtime import RealtimeFetcher
 from seastream_nb.redis.resp import Refusal
-from seastream_nb.redis.shards import literal
+from seastream_nb.redis.shards import literal, may_have_shards
 from seastream_nb.times import Edge, Instant, Position, When, after, parse_when, resolve
 
+_STAMPED = frozenset({Message, MessageHeader})
 # What a sequence number can hold: a time of 64 bits and 16 bits for entries of one time.
 LAST_SEQUENCE = 2**80 - 1
+# How often new shards are looked for, and which part of the time that may take.
+DISCOVERY_SECONDS = 2.0
+DISCOVERY_SHARE = 0.02
+# How long one waits for a read at the server to be ended.
+PAUSE_SECONDS = 1.5
 
 
-class RealtimeConsumer:
-    """The asynchronous core of a consumer in realtime mode.
+class RedisConsumer:
+    """The asynchronous core of a consumer, in every mode.
 
     Attributes:
-        options: how it reads.
+        options: how it reads, with group and consumer filled in.
         inbox: the messages that came, for the user's thread to take; another one after a seek.
     """
 
@@ -57,29 +78,47 @@ class RealtimeConsumer:
         origins: Sequence[Origin],
         release: Callable[[Any], None],
     ) -> None:
-        self.options = options
-        self.inbox = Inbox()
+        grouped = options.mode != "realtime"
+        self.options = with_identity(options) if grouped else options
         self._pool = pool
         self._release = release
         self._streams = tuple(dict.fromkeys(origin.stream for origin in origins))
         self._assigned = {origin.key: origin for origin in origins}
+        self._unassigned: set[bytes] = set()
         self._doing = "reading " + ", ".join(map(repr, self._streams))
-        self._changed = asyncio.Event()
-        self._fetcher = self._fetcher_from({})
+        self._group = Group(pool, self.options) if grouped else None
+        # The keys whose messages `ack()` may name, and where it notes them.
+        explicit = self._group is not None and not self._group.rule.acks_itself
+        self._ackable = set(self._assigned) if explicit else set()
+        self._acked = deque() if self._group is None else self._group.acked
+        ahead = self._group is None or self._group.rule.reads_ahead
+        self._demand = Demand(ahead=ahead)
+        self.inbox = Inbox() if self._group is None else self._group.inbox
+        self._own = None if self._group is None else self._group_fetcher(self._group)
+        self._fetcher: Fetcher = self._own or self._fetcher_from([], FIRST_ID)
+        self._discovering: asyncio.Task[None] | None = None
+        self._pausing: asyncio.Task[None] | None = None
         self._closed = False
         self._process = os.getpid()
 
     async def start(self) -> None:
-        """Anchor every shard: nothing sent after this returns is missed."""
-        earliest = self.options.auto_stream_reset == "earliest"
-        await self._place(Edge.EARLIEST if earliest else Edge.LATEST)
+        """Anchor every shard, or join its group: nothing sent after this returns is missed."""
+        if self._own is not None:
+            await self._own.start()
+            if self._demand.ahead:
+                self._own.go_on()
+        else:
+            earliest = self.options.auto_stream_reset == "earliest"
+            await self._place(Edge.EARLIEST if earliest else Edge.LATEST)
+        if self._pool.options.shards == "auto":
+            self._discovering = asyncio.create_task(self._discover(), name="seastream shards")
 
     @property
     def connection(self) -> ConnectOptions:
         """How the server was connected."""
         return self._pool.options
 
-    # Which shards, from the next seek or rewind on.
+    # Which shards, from the next seek, rewind or return to the group on.
 
     @property
     def stream_shards(self) -> list[tuple[str, int]]:
@@ -87,16 +126,22 @@ class RealtimeConsumer:
         return sorted({(origin.stream, origin.shard) for origin in self._assigned.values()})
 
     def assign(self, key: str | bytes, shard: int) -> None:
-        """Read this shard too, from the next seek or rewind on.
+        """Read this shard too, from the next seek, rewind or return to the group on.
 
         Raises:
             ConfigError: the consumer was not created on this stream, or it has no such shard.
         """
         for origin in self._origins(key, shard):
-            self._assigned.setdefault(origin.key, origin)
+            self._unassigned.discard(origin.key)
+            self._assign(origin)
+
+    def _assign(self, origin: Origin) -> None:
+        self._assigned.setdefault(origin.key, origin)
+        if self._group is not None and not self._group.rule.acks_itself:
+            self._ackable.add(origin.key)
 
     def unassign(self, key: str | bytes, shard: int) -> None:
-        """Stop reading this shard, from the next seek or rewind on.
+        """Stop reading this shard, from the next seek, rewind or return to the group on.
 
         Raises:
             ConfigError: the shard is not assigned.
@@ -105,6 +150,7 @@ class RealtimeConsumer:
         if not held:
             raise ConfigError(f"shard {shard} of {key!r} is not assigned to this consumer")
         for each in held:
+            self._unassigned.add(each)
             del self._assigned[each]
 
     def _origins(self, key: str | bytes, shard: int) -> list[Origin]:
@@ -122,13 +168,37 @@ class RealtimeConsumer:
         own = [Origin(name, shard, shard_key(name, shard), unit_ns)] if sharded else []
         return plain + own
 
+    async def _discover(self) -> None:
+        """Read shards that appear later: what they hold was sent after this consumer began."""
+        loop = asyncio.get_running_loop()
+        keys = [key_bytes(stream) for stream in self._streams]
+        keys = [key for key in keys if key in self._assigned and may_have_shards(key)]
+        took = 0.0
+        while keys:
+            await asyncio.sleep(max(DISCOVERY_SECONDS, took / DISCOVERY_SHARE))
+            started = loop.time()
+            with suppress(StreamError):  # reading itself will tell
+                for key in keys:
+                    self._found(await catalog.discover(self._pool, key))
+            took = loop.time() - started
+
+    def _found(self, origins: Iterable[Origin]) -> None:
+        for origin in origins:
+            if origin.key not in self._assigned and origin.key not in self._unassigned:
+                self._assign(origin)
+                if self._own is not None:
+                    self._own.add(GroupShard(origin))
+                if self._fetcher is not self._own:
+                    self._fetcher.add(Shard(origin, self._begin_new))
+
     # Where to read.
 
     async def seek(self, when: When | int) -> None:
         """Go to a time in all assigned shards: the first message strictly later is next.
 
         A time skips its whole tick, as SeaStreamer does; an id or a message skips itself. An int
-        is a message's `timestamp_ns`.
+        is a message's `timestamp_ns`. A group stays where it is: what is read from here on is not
+        acknowledged for it, until `resume_group`.
 
         Raises:
             ConfigError: `when` cannot be read; the consumer stays where it is.
@@ -138,11 +208,12 @@ class RealtimeConsumer:
             position = Instant(int(when))
         else:
             moment = parse_when(when, tz=self._pool.options.tz)
-            position = resolve(moment, await server_now_ns(self._pool) if moment.needs_now else 0)
+            now_ns = await catalog.server_now_ns(self._pool) if moment.needs_now else 0
+            position = resolve(moment, now_ns)
         await self._place(position)
 
     async def rewind(self, to: SeqPos) -> None:
-        """Go to the beginning, the end, or the message after a sequence number.
+        """Go to the beginning, the end, or the message after a sequence number; as `seek`.
 
         Raises:
             ConfigError: `to` is none of these; the consumer stays where it is.
@@ -154,28 +225,53 @@ class RealtimeConsumer:
         else:
             raise ConfigError(f"rewind({to!r}): give 'beginning', 'end' or a sequence number")
 
+    async def resume_group(self) -> None:
+        """After a seek or rewind: go on where the group was, with all that was not taken then.
+
+        Raises:
+            ConfigError: a consumer in realtime mode has no group.
+        """
+        self._require_open()
+        if self._group is None or self._own is None:
+            raise ConfigError(f"{self._doing}: a consumer in realtime mode has no group")
+        if self._fetcher is not self._own:
+            self._fetcher.stop()
+        self._own.assign([self._group_shard(origin) for origin in self._assigned.values()])
+        self._switch(self._own, self._group.inbox)
+
     async def _place(self, position: Position) -> None:
         """Read all assigned shards from a position on, and forget what was read before."""
         self._require_open()
-        shards = list(self._assigned.values())
+        origins = list(self._assigned.values())
         if position is Edge.LATEST:
-            places = await self._tails(shards)
+            shards = await self._tails(origins)
+            begin_new = FIRST_ID
         else:
-            places = {origin: after(position, unit_ns=origin.unit_ns) for origin in shards}
+            shards = [Shard(each, after(position, unit_ns=each.unit_ns)) for each in origins]
+            begin_new = after(position, unit_ns=self._pool.options.unit_ns)
         self._require_open()  # it may have ended while the server was asked
-        self._fetcher.stop()
-        self._fetcher = self._fetcher_from(places)
-        self._fetcher.go_on()
-        self.inbox = Inbox()
-        announce(self._changed)
+        if self._fetcher is self._own and self._own is not None:
+            self._pausing = asyncio.create_task(self._own.pause(PAUSE_SECONDS))
+        else:
+            self._fetcher.stop()
+        self._switch(self._fetcher_from(shards, begin_new), Inbox())
 
-    async def _tails(self, shards: Sequence[Origin]) -> dict[Origin, EntryId]:
-        """The last id of each shard."""
-        if not shards:
-            return {}
-        commands = [("XREVRANGE", origin.key, "+", "-", "COUNT", 1) for origin in shards]
+    def _switch(self, fetcher: Fetcher, inbox: Inbox) -> None:
+        self._fetcher, self.inbox = fetcher, inbox
+        if self._demand.wanted:
+            self._fetcher.go_on()
+        self._demand.announce()
+
+    async def _tails(self, origins: Sequence[Origin]) -> list[Shard]:
+        """The shards, each behind its last entry."""
+        if not origins:
+            return []
+        commands = [("XREVRANGE", origin.key, "+", "-", "COUNT", 1) for origin in origins]
         replies = await self._pool.replies(commands, doing=self._doing)
-        return {origin: self._tail(reply) for origin, reply in zip(shards, replies, strict=True)}
+        return [
+            Shard(origin, self._tail(reply), reached=True)
+            for origin, reply in zip(origins, replies, strict=True)
+        ]
 
     def _tail(self, reply: Any) -> EntryId:
         # A key that holds no stream is the first read's news: the consumer can be created.
@@ -184,13 +280,38 @@ class RealtimeConsumer:
         entries = accepted(reply, self._doing)
         return EntryId.parse(entries[0][0]) if entries else FIRST_ID
 
-    def _fetcher_from(self, places: Mapping[Origin, EntryId]) -> Fetcher:
-        return Fetcher(
+    def _fetcher_from(self, shards: Iterable[Shard], begin_new: EntryId) -> Fetcher:
+        self._begin_new = begin_new
+        return RealtimeFetcher(
             self._pool,
-            places,
+            shards,
             batch_size=self.options.batch_size,
-            changed=self._changed,
+            may_grow=self._demand.ahead,
+            demand=self._demand,
             doing=self._doing,
+        )
+
+    def _group_fetcher(self, group: Group) -> GroupFetcher:
+        return GroupFetcher(
+            group,
+            map(self._group_shard, self._assigned.values()),
+            pool=self._pool,
+            batch_size=self.options.batch_size,
+            may_grow=self._demand.ahead and self.options.mode == "resumable",
+            demand=self._demand,
+            doing=self._doing,
+        )
+
+    def _group_shard(self, origin: Origin) -> GroupShard:
+        siblings = sum(each.stream == origin.stream for each in self._assigned.values()) > 1
+        # Beside shards the plain key is often not there, and needs not be.
+        optional = siblings and origin.key == key_bytes(origin.stream)
+        earliest = self.options.auto_stream_reset == "earliest"
+        return GroupShard(
+            origin,
+            awaited=optional,
+            start=b"0" if earliest else b"$",
+            make=self.options.mkstream and not optional,
         )
 
     # Messages.
@@ -208,48 +329,108 @@ class RealtimeConsumer:
             ConnectError: an outage lasted longer than the connection's timeout; asking again
                 goes on where reading stopped.
             ServerError: such as a key of another type, with the server's text.
+            StreamReset: a stream or its group was deleted; asking again goes on.
         """
+        self._require_open()
+        if self._group is not None:
+            self._group.tell()
+            self._group.notice_soon()
         try:
-            async with asyncio.timeout_at(until):
-                while True:
-                    self._require_open()
-                    batch = self._fetcher.take() if len(self.inbox) < most else None
-                    if batch is not None:
-                        self.inbox.add(batch)
-                    elif len(self.inbox) >= least:
-                        return
-                    else:
-                        self._fetcher.go_on()
-                        await self._changed.wait()
+            with self._demand.waits():
+                async with asyncio.timeout_at(until):
+                    await self._fill(least, most)
         except TimeoutError:
-            raise TimeoutError(f"{self._doing}: too few messages came in time") from None
+            await self._give_up(most)
+            if len(self.inbox) < least:
+                raise TimeoutError(f"{self._doing}: too few messages came in time") from None
+        except asyncio.CancelledError:
+            await self._give_up(most)
+            raise
 
-    # Groups. A real-time consumer has none: what is checked is what a change of mode would need.
+    async def _fill(self, least: float, most: float) -> None:
+        while True:
+            self._require_open()
+            if self._put(most):
+                continue
+            if len(self.inbox) >= least:
+                return
+            self._fetcher.go_on()
+            await self._demand.change()
+
+    def _put(self, most: float) -> bool:
+        batch = self._fetcher.take() if len(self.inbox) < most else None
+        if batch is not None:
+            self.inbox.add(batch)
+        return batch is not None
+
+    async def _give_up(self, most: float) -> None:
+        """Nobody waits any more: on demand, take nothing from the group that nobody wants."""
+        if self._own is not None and self._fetcher is self._own and not self._demand.wanted:
+            await self._own.pause(PAUSE_SECONDS)
+            self._put(most)
+
+    # Groups.
+
+    @property
+    def rides(self) -> bool:
+        """Whether commits ride on the calls that take messages."""
+        return self._group is not None and self._group.rule.rides
+
+    def ride(self) -> None:
+        """A call takes messages; called by the user's thread, before it does."""
+        if self._group is not None:
+            self._group.ride()
 
     def ack(self, message: Message | MessageHeader) -> None:
-        """Nothing: no group waits for it.
+        """Mark a message as done; only a group that does not do it itself makes use of it.
 
         Raises:
-            AckNotAllowed: with auto_commit="delayed", as in the group modes.
+            AckNotAllowed: with auto_commit="delayed", or a message of a stream that this consumer
+                does not read.
         """
+        # One test for all that could be wrong: this may be called for every message.
+        if type(message) in _STAMPED and message.origin.key in self._ackable:
+            self._acked.append((message.origin.key, message.wire_id))
+        else:
+            self._refuse_ack(message)
+
+    def _refuse_ack(self, message: Any) -> None:
+        """Say why an ack is wrong, unless it is only not needed."""
         self._require_open()
         if self.options.auto_commit == "delayed":
             raise AckNotAllowed(
                 f"{self._doing}: auto_commit='delayed' acks each message that was taken; choose "
                 "'rolling' or 'disabled' to ack yourself"
             )
+        if type(message) not in _STAMPED:
+            raise TypeError(f"ack() takes a message or its header, not {type(message).__name__}")
+        if message.stream not in self._streams:
+            raise AckNotAllowed(f"{self._doing}: a message of {message.stream!r} is not of these")
 
     async def commit(self) -> None:
-        """Refused.
+        """Commit what is acknowledged, and return when the server has it.
 
         Raises:
-            CommitNotAllowed: always.
+            CommitNotAllowed: with auto_commit="delayed" or "rolling", and in realtime mode.
+            ConnectError: the server was away for the whole timeout; nothing is forgotten.
         """
         self._require_open()
-        raise CommitNotAllowed(f"{self._doing}: a consumer in realtime mode has nothing to commit")
+        if self._group is None:
+            raise CommitNotAllowed(
+                f"{self._doing}: a consumer in realtime mode has nothing to commit"
+            )
+        if self._group.rule.refuses_commit:
+            rule = self.options.auto_commit
+            raise CommitNotAllowed(
+                f"{self._doing}: auto_commit={rule!r} commits by itself; choose 'disabled' to "
+                "commit yourself, or commit_asap()"
+            )
+        await self._group.commit()
 
     def commit_asap(self) -> None:
-        """Nothing: there is nothing to commit, and no mode refuses this."""
+        """Commit what is due soon, without waiting; refused in no mode."""
+        if self._group is not None:
+            portal.call_soon(self._group.commit_soon)
 
     def _require_open(self) -> None:
         if self._process != os.getpid():
@@ -258,13 +439,33 @@ class RealtimeConsumer:
             raise ConsumerClosed(f"{self._doing}: this consumer has ended")
 
     async def end(self) -> None:
-        """Stop reading. Ending twice is fine."""
-        self._closed = True
-        self._release(self)
-        self._fetcher.stop()
-        self.inbox = Inbox()
-        announce(self._changed)
+        """Commit everything that is acknowledged, and stop reading. Ending twice is fine.
+
+        Raises:
+            StreamError: the server could not be told of the last acks.
+        """
+        await self._close(commit=True)
 
     async def abort(self) -> None:
-        """Stop reading; without a group there is nothing to leave uncommitted."""
-        await self.end()
+        """Stop reading, and commit nothing more: what was not committed will come again."""
+        await self._close(commit=False)
+
+    async def _close(self, *, commit: bool) -> None:
+        if self._closed or self._process != os.getpid():
+            return
+        self._closed = True
+        self._ackable.clear()
+        self._release(self)
+        self._demand.announce()
+        if self._discovering is not None:
+            self._discovering.cancel()
+        try:
+            if self._own is not None and self._group is not None:
+                # A read that still waits would take messages for somebody who is gone.
+                await self._own.pause(PAUSE_SECONDS)
+                await self._group.close(commit=commit)
+        finally:
+            self._fetcher.stop()
+            if self._own is not None:
+                self._own.stop()
+            self.inbox = Inbox()

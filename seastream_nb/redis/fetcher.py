@@ -1,77 +1,169 @@
-"""Reading shards with XREAD, one batch ahead of the user.
+"""Reading shards a batch at a time, no more than is wanted, whatever becomes of the link.
 
-`$` is never sent: every XREAD names the id that it goes on from. The position of a shard moves
-past every entry that came, message or not, and only when it came. XREAD leaves nothing behind at
-the server, so a read that is not wanted any more is ended by closing its link.
+    Demand ─► Fetcher: one request on a link of its own ─► batch ─► inbox
+
+Two kinds satisfy `Fetcher`: `realtime.py` reads with XREAD, `grouped.py` with XREADGROUP. What they
+share is here: reading ahead or on demand, reconnecting, and a shard that is refused, which is set
+aside while the others are read on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
-from seastream_nb.keys import EntryId
+from seastream_nb.errors import ServerError, StreamError
+from seastream_nb.keys import FIRST_ID, EntryId
 from seastream_nb.message import Origin
-from seastream_nb.redis import wire
-from seastream_nb.redis.connection import Link, LinkLost, accepted
+from seastream_nb.redis.connection import Link, LinkLost, refused
 from seastream_nb.redis.inbox import Batch
 from seastream_nb.redis.pool import LinkPool, not_yet
 from seastream_nb.redis.resp import Refusal
 
 # A link that says nothing for longer than this and the timeout is dead.
 BLOCK_MS = 1_000
+# How long a shard that was refused is left alone.
+ASIDE_SECONDS = 0.5
+# While whole pages come, the next one may be longer: up to so many entries, or bytes of payload.
+MOST_ENTRIES = 2_000
+MOST_BYTES = 4 * 2**20
+# What the server says of one key, while the others can be read on.
+_OF_A_KEY = ("WRONGTYPE", "NOGROUP", "UNBLOCKED")
 
 
-class Fetcher:
-    """Reads shards from given positions on, until it is stopped; used on the I/O thread only.
+class Demand:
+    """Who waits for messages, and what has changed for them.
+
+    Attributes:
+        ahead: whether a batch is fetched before anybody waits for it.
+        waiting: how many calls wait now.
+    """
+
+    def __init__(self, *, ahead: bool) -> None:
+        self.ahead = ahead
+        self.waiting = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a batch may be fetched."""
+        return self.ahead or self.waiting > 0
+
+    def announce(self) -> None:
+        """Wake everyone who waits for a change, and nobody who will."""
+        self._changed.set()
+        self._changed.clear()
+
+    @contextmanager
+    def waits(self) -> Iterator[None]:
+        """Somebody waits for messages."""
+        self.waiting += 1
+        self.announce()
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+
+    async def change(self) -> None:
+        """Wait until something was announced."""
+        await self._changed.wait()
+
+
+@dataclass(slots=True)
+class Shard:
+    """One key that is read, and where reading stands.
+
+    Attributes:
+        position: the entry after which reading goes on.
+        trouble: why it is set aside, if it is.
+        told: whether the user knows.
+        retry_at: when to look again, in the loop's time.
+        reached: whether the stream has held the position, as none must have after a seek.
+        awaited: whether it is missing and its absence is no error: it was there, or may come.
+    """
+
+    origin: Origin
+    position: EntryId = FIRST_ID
+    trouble: StreamError | None = None
+    told: bool = False
+    retry_at: float = 0.0
+    reached: bool = False
+    awaited: bool = False
+
+
+class ReadAgain(Exception):
+    """The server did not answer or was not ready: what was asked has to be asked anew."""
+
+
+class Fetcher(ABC):
+    """Reads shards until it is stopped; used on the I/O thread only.
 
     Args:
         pool: where its one link comes from.
-        positions: the id to read after, for each shard in the order of delivery.
+        shards: what to read, in the order of delivery.
         batch_size: entries a request and shard.
-        changed: announced whenever a batch came, was taken, or reading failed.
+        may_grow: whether a request may ask for more while whole pages come.
+        demand: when to read.
         doing: what this is for, as errors say it.
     """
 
     def __init__(
         self,
         pool: LinkPool,
-        positions: Mapping[Origin, EntryId],
+        shards: Iterable[Shard],
         *,
         batch_size: int,
-        changed: asyncio.Event,
+        may_grow: bool,
+        demand: Demand,
         doing: str,
     ) -> None:
         self._pool = pool
-        self._origins = {origin.key: origin for origin in positions}
-        self._positions = {origin.key: position for origin, position in positions.items()}
-        self._batch_size = batch_size
-        self._changed = changed
+        self._shards = {shard.origin.key: shard for shard in shards}
+        self._batch_size = self._count = batch_size
+        self._may_grow = may_grow
+        self._most = max(MOST_ENTRIES, batch_size)
+        self._demand = demand
         self._doing = doing
         self._ahead: Batch | None = None
-        self._error: Exception | None = None
+        self._news: deque[StreamError] = deque()
+        self._failure: Exception | None = None
         self._task: asyncio.Task[None] | None = None
         self._link: Link | None = None
+        self._parked = False
 
     def take(self) -> Batch | None:
-        """The batch that was read ahead, if it came."""
+        """The batch that was fetched, if it came."""
         batch, self._ahead = self._ahead, None
         if batch is not None:
-            announce(self._changed)
+            self._demand.announce()
         return batch
 
     def go_on(self) -> None:
         """Read on, from where reading stopped if it failed.
 
         Raises:
-            ConnectError, AuthError, ServerError: why it stopped; told once.
+            StreamError: what happened since this was asked last; each thing is told once.
         """
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-        if self._positions and (self._task is None or self._task.done()):
+        if self._news:
+            raise self._news.popleft()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        if self._parked:
+            self._parked = False
+            self._demand.announce()
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="seastream consumer")
+
+    def add(self, shard: Shard) -> None:
+        """Read one more shard, from the next request on."""
+        self._shards.setdefault(shard.origin.key, shard)
+        self._demand.announce()
 
     def stop(self) -> None:
         """Read no more. Nothing comes from this fetcher afterwards."""
@@ -79,54 +171,71 @@ class Fetcher:
         if self._task is not None:
             self._task.cancel()
 
+    @abstractmethod
+    async def _fetch(self) -> Batch | None:
+        """The messages of one request, if there are any.
+
+        Raises:
+            ReadAgain, LinkLost: the request has to be made anew.
+        """
+
+    @abstractmethod
+    def _request(self, shards: Sequence[Shard], block_ms: int | None) -> bytes:
+        """The command that reads these shards on."""
+
+    @abstractmethod
+    def _received(self, shard: Shard, entries: list[Any], batch: Batch) -> None:
+        """Add the entries that came to a batch, and move on behind them."""
+
+    def _after_loss(self) -> None:
+        """A request went out, and its answer will never come.
+
+        The server may have closed the link because the answer outgrew its output buffer.
+        """
+        self._most = max(1, self._count // 2)
+        self._count = min(self._count, self._most)
+
+    async def _prepare(self, link: Link) -> None:  # noqa: B027 - XREAD needs nothing
+        """Make a new link ready for reading."""
+
+    # The loop.
+
     async def _run(self) -> None:
         try:
             while True:
-                while self._ahead is not None:
-                    await self._changed.wait()
-                self._ahead = await self._batch()
-                announce(self._changed)
+                while self._ahead is not None or self._parked or not self._demand.wanted:
+                    await self._demand.change()
+                batch = await self._fetch_surely()
+                if batch is not None:
+                    self._ahead = batch
+                self._demand.announce()
         except Exception as error:  # whatever it is, somebody waits for messages
-            self._error = error
-            announce(self._changed)
+            self._failure = error
+            self._demand.announce()
         finally:
             self._release_link()
 
-    async def _batch(self) -> Batch | None:
-        """The messages of one XREAD, if there are any."""
-        command = wire.xread(self._positions, count=self._batch_size, block_ms=BLOCK_MS)
-        streams = await self._reply(command) or []
-        batch = Batch()
-        for key, entries in streams:
-            batch.add(self._origins[key], entries, self._pool.options.field)
-            self._positions[key] = EntryId.parse(entries[-1][0])
-        if len(streams) > 1:
-            batch.sort()
-        return batch if len(batch) else None
-
-    async def _reply(self, command: bytes) -> Any:
-        """The reply to a read, which is asked again for the connection's timeout if need be."""
+    async def _fetch_surely(self) -> Batch | None:
+        """What `_fetch` gives, through outages of up to the connection's timeout."""
         loop, deadline = asyncio.get_running_loop(), None
-        if self._link is None:
-            self._link = await self._pool.take(None, self._doing)
         while True:
             try:
-                reply = await self._ask(self._link, command)
-                if not _not_read(reply):
-                    return accepted(reply, self._doing)
-                trouble = str(reply)
-            except LinkLost as lost:
-                trouble = str(lost)
-            self._release_link()
-            deadline = deadline or loop.time() + self._pool.options.timeout
-            self._link = await self._pool.reopen(deadline, f"{self._doing}: {trouble}")
+                if self._link is None:
+                    await self._connect(await self._pool.take(deadline, self._doing))
+                return await self._fetch()
+            except (LinkLost, ReadAgain) as trouble:
+                self._release_link()
+                deadline = deadline or loop.time() + self._pool.options.timeout
+                link = await self._pool.reopen(deadline, f"{self._doing}: {trouble}")
+                with suppress(LinkLost):
+                    await self._connect(link)
 
-    async def _ask(self, link: Link, command: bytes) -> Any:
+    async def _connect(self, link: Link) -> None:
+        self._link = link
         try:
-            allowed = BLOCK_MS / 1000 + self._pool.options.timeout
-            return (await link.answer(link.request([command], 1), allowed))[0]
-        except asyncio.CancelledError:
-            link.drop("nobody waits for its reply")
+            await self._prepare(link)
+        except LinkLost:
+            self._release_link()
             raise
 
     def _release_link(self) -> None:
@@ -134,13 +243,126 @@ class Fetcher:
         if link is not None:
             self._pool.give_back(link)
 
+    # Requests.
 
-def _not_read(reply: Any) -> bool:
-    """Whether the server read nothing because it starts or changes its role: ask again."""
-    return not_yet(reply) or (isinstance(reply, Refusal) and str(reply).startswith("UNBLOCKED"))
+    async def _ask(self, commands: Sequence[bytes]) -> list[Any]:
+        """The replies to requests, of which each may be refused by itself.
+
+        Raises:
+            LinkLost: the link broke, or did not answer in time.
+            ReadAgain: the server did nothing, and will be ready soon or somewhere else.
+        """
+        link = self._link
+        assert link is not None
+        allowed = BLOCK_MS / 1000 + self._pool.options.timeout
+        try:
+            replies = await link.answer(link.request(commands, len(commands)), allowed)
+        except LinkLost:
+            self._after_loss()
+            raise
+        except asyncio.CancelledError:
+            link.drop("nobody waits for its reply")
+            raise
+        trouble = next(filter(_elsewhere, replies), None)
+        if trouble is not None:
+            # A replica stays one: whoever answers at the address next may be the primary.
+            link.drop(str(trouble))
+            raise ReadAgain(str(trouble))
+        return replies
+
+    async def _read(self, shards: Sequence[Shard], block_ms: int | None) -> Batch:
+        """The messages of one request for these shards; those that are refused are set aside."""
+        [reply] = await self._ask([self._request(shards, block_ms)])
+        if isinstance(reply, Refusal):
+            if not str(reply).startswith(_OF_A_KEY):
+                raise refused(reply, self._doing)
+            # It names no key, so each is asked alone.
+            return await self._probe(shards)
+        batch = Batch()
+        self._add(reply, batch)
+        return batch
+
+    async def _probe(self, shards: Sequence[Shard]) -> Batch:
+        """The messages of a request for each of these shards alone, which does not wait."""
+        batch = Batch()
+        replies = await self._ask([self._request([shard], None) for shard in shards])
+        for shard, reply in zip(shards, replies, strict=True):
+            if not isinstance(reply, Refusal):
+                shard.trouble, shard.told = None, False
+                self._add(reply, batch)
+            elif not str(reply).startswith("UNBLOCKED"):
+                await self._refused(shard, reply)
+        return batch
+
+    async def _refused(self, shard: Shard, refusal: Refusal) -> None:
+        """Set a shard aside that the server refuses to read."""
+        error = refused(refusal, f"reading {shard.origin.stream!r}")
+        if not isinstance(error, ServerError):
+            raise error
+        self._set_aside(shard, error)
+
+    def _set_aside(self, shard: Shard, error: StreamError) -> None:
+        shard.trouble = error
+        shard.retry_at = asyncio.get_running_loop().time() + ASIDE_SECONDS
+
+    def _add(self, reply: Any, batch: Batch) -> None:
+        streams = reply or ()
+        full = False
+        for key, entries in streams:
+            full = full or len(entries) >= self._count
+            self._received(self._shards[key], entries, batch)
+        if len(streams) > 1:
+            batch.sort()
+        count = self._next_count(batch) if full and self._may_grow else self._batch_size
+        self._count = min(count, self._most)
+        self._most = min(2 * self._most, max(MOST_ENTRIES, self._batch_size))
+
+    def _next_count(self, batch: Batch) -> int:
+        """How many entries to ask for after a whole page came."""
+        fitting = MOST_BYTES * len(batch) // max(1, sum(map(len, batch.payloads)))
+        return max(self._batch_size, min(2 * self._count, MOST_ENTRIES, fitting))
+
+    # Shards that were refused.
+
+    def _healthy(self) -> list[Shard]:
+        return [shard for shard in self._shards.values() if shard.trouble is None]
+
+    def _to_retry(self) -> list[Shard]:
+        """The shards that were set aside and should be asked again."""
+        now = asyncio.get_running_loop().time()
+        troubled = [shard for shard in self._shards.values() if shard.trouble is not None]
+        # Somebody waits: what he is told next should be true now.
+        urgent = self._demand.waiting > 0
+        alone = len(troubled) == len(self._shards)
+        return [
+            shard
+            for shard in troubled
+            if now >= shard.retry_at or (urgent and not shard.awaited and (alone or not shard.told))
+        ]
+
+    def _tell(self) -> None:
+        """Tell of shards that are still set aside, once, when somebody is there to hear it."""
+        if self._demand.waiting:
+            for shard in self._shards.values():
+                if shard.trouble is not None and not (shard.told or shard.awaited):
+                    shard.told = True
+                    self._news.append(shard.trouble)
+
+    async def _wait_for_a_shard(self) -> None:
+        """No shard can be read now: wait for a change, or for the time to look again.
+
+        Raises:
+            StreamError: the trouble of a shard, when somebody waits for messages.
+        """
+        aside = [shard for shard in self._shards.values() if shard.trouble is not None]
+        told = [shard.trouble for shard in aside if shard.trouble and not shard.awaited]
+        if told and self._demand.waiting and not self._news:
+            raise type(told[0])(*told[0].args)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ASIDE_SECONDS if aside else None):
+                await self._demand.change()
 
 
-def announce(changed: asyncio.Event) -> None:
-    """Wake everyone who waits for the event, and nobody who will."""
-    changed.set()
-    changed.clear()
+def _elsewhere(reply: Any) -> bool:
+    """Whether the server did nothing because it starts, or is no primary any more."""
+    return not_yet(reply) or (isinstance(reply, Refusal) and str(reply).startswith("READONLY"))

@@ -119,15 +119,20 @@ class LinkPool:
         return accepted((await self.replies([command], doing=doing))[0], doing)
 
     async def replies(self, commands: Sequence[Sequence[Argument]], *, doing: str) -> list[Any]:
-        """The replies to reading commands sent as one pipeline; refusals are among them.
+        """The replies to commands sent as one pipeline; refusals are among them.
+
+        They are sent again if the link breaks, so executing them twice must do no harm.
 
         Raises:
             ConnectError: the server was away, or not ready, for the whole timeout.
             AuthError: it is back, and refuses the credentials.
         """
+        return await self.packed_replies([pack(command) for command in commands], doing=doing)
+
+    async def packed_replies(self, packed: Sequence[bytes], *, doing: str) -> list[Any]:
+        """The same for commands that are packed already."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.options.timeout
-        packed = [pack(command) for command in commands]
         link = await self.take(deadline, doing)
         while True:
             try:

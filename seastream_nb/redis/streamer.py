@@ -26,7 +26,7 @@ from seastream_nb.page import ListPage, Page
 from seastream_nb.query import Pinned, ShardRange
 from seastream_nb.redis import catalog
 from seastream_nb.redis.connection import accepted
-from seastream_nb.redis.consumer import RealtimeConsumer
+from seastream_nb.redis.consumer import RedisConsumer
 from seastream_nb.redis.opening import Address
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.producer import RedisProducer
@@ -44,7 +44,7 @@ class RedisStreamer:
         self.options = options
         self.partial: pa.Table | None = None
         self._pool = LinkPool(address, options)
-        self._open: set[RedisProducer | RealtimeConsumer] = set()
+        self._open: set[RedisProducer | RedisConsumer] = set()
         self._process = os.getpid()
 
     async def connect(self) -> None:
@@ -156,7 +156,7 @@ class RedisStreamer:
             return tuple(int(part) for part in facts[b"redis_version"].split(b".")[:2])
         return None
 
-    async def consumer(self, *keys: str | bytes, **options: Any) -> RealtimeConsumer:
+    async def consumer(self, *keys: str | bytes, **options: Any) -> RedisConsumer:
         """A consumer of these streams, anchored before this returns.
 
         Raises:
@@ -165,17 +165,15 @@ class RedisStreamer:
         checked = ConsumerOptions.make(options)
         if not keys or not all(isinstance(key, str | bytes) for key in keys):
             raise ConfigError("consumer() needs the keys of streams, as text or bytes")
-        if checked.mode != "realtime":
-            if self.options.read_only:
-                raise ReadOnlyError(f"{self.url} is connected read-only: it has no group consumers")
-            raise Unsupported(f"mode={checked.mode!r} is not available yet")
+        if checked.mode != "realtime" and self.options.read_only:
+            raise ReadOnlyError(f"{self.url} is connected read-only: it has no group consumers")
         if checked.shard_ownership != "shared":
             raise Unsupported(f"shard_ownership={checked.shard_ownership!r} is not available yet")
         origins: dict[bytes, Origin] = {}
         for key in keys:
             for origin in await catalog.discover(self._pool, key_bytes(key)):
                 origins.setdefault(origin.key, origin)
-        consumer = RealtimeConsumer(
+        consumer = RedisConsumer(
             self._pool, checked, list(origins.values()), release=self._open.discard
         )
         self._open.add(consumer)

@@ -5,7 +5,7 @@ Packing by hand is what makes a pipelined XADD cheap: one bytes object a message
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from seastream_nb.keys import EntryId
@@ -67,6 +67,35 @@ def xread(positions: dict[bytes, EntryId], *, count: int, block_ms: int | None) 
     block: list[Argument] = [] if block_ms is None else ["BLOCK", block_ms]
     ids = [position.wire() for position in positions.values()]
     return pack(["XREAD", "COUNT", count, *block, "STREAMS", *positions, *ids])
+
+
+def xreadgroup(
+    group: str, consumer: str, positions: dict[bytes, bytes], *, count: int, block_ms: int | None
+) -> bytes:
+    """`XREADGROUP` of new entries (position `>`) or of the consumer's own pending ones after an id.
+
+    NOACK is never asked for: a reply that gets lost would be lost with its entries.
+    """
+    block: list[Argument] = [] if block_ms is None else ["BLOCK", block_ms]
+    who = ["XREADGROUP", "GROUP", group, consumer, "COUNT", count, *block]
+    return pack([*who, "STREAMS", *positions, *positions.values()])
+
+
+def xack(key: bytes, group: str, ids: Sequence[bytes]) -> bytes:
+    """`XACK` of these entries.
+
+    >>> xack(b"s", "g", [b"1-0", b"2-0"]) == pack(["XACK", b"s", "g", b"1-0", b"2-0"])
+    True
+    >>> xack(b"s", "g", [b"1-0", b"20-0"]) == pack(["XACK", b"s", "g", b"1-0", b"20-0"])
+    True
+    """
+    sizes = set(map(len, ids))
+    if len(sizes) > 1:
+        return pack(["XACK", key, group, *ids])
+    # Ids of one length, as they are nearly always, need no loop in Python.
+    head = b"$%d\r\n" % sizes.pop()
+    _, _, start = pack(["XACK", key, group]).partition(b"\r\n")
+    return b"*%d\r\n%b%b%b\r\n" % (3 + len(ids), start, head, (b"\r\n" + head).join(ids))
 
 
 def pairs(reply: list[Any]) -> dict[bytes, Any]:

@@ -26,6 +26,8 @@ BENCHMARKS = {
         producing.send_to_eight_shards,
         consuming.consume_async,
         consuming.consume_blocking,
+        consuming.consume_group,
+        consuming.consume_with_acks,
         latency.live_latency,
         starting.import_time,
         starting.import_of_connect,

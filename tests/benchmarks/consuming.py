@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import Any
 
 import seastream_nb as ss
 from tests.benchmarks.harness import Measure, per_second, rate
-from tests.benchmarks.place import MESSAGES, Place, bytes_payloads
+from tests.benchmarks.place import FIRST_MS, MESSAGES, Place, bytes_payloads
+from tests.benchmarks.wire import pack
 
 COUNT = 100
+PAGE = 1_000
 
 
 @rate(at_least=0.7)
@@ -60,3 +64,51 @@ def async_for(place: Place, key: str) -> Callable[[], None]:
                     break
 
     return lambda: asyncio.run(read())
+
+
+@rate(at_least=0.44)
+def consume_group(place: Place) -> Iterator[tuple[Measure, Measure]]:
+    """A resumable consumer with delayed commits, against hiredis that only parses the replies."""
+    key = place.fill("bytes", bytes_payloads())
+    pages = MESSAGES // PAGE
+    commands = [
+        pack("XRANGE", key, f"{FIRST_MS + page * PAGE}-0", "+", "COUNT", PAGE)
+        for page in range(pages)
+    ]
+
+    def parsed() -> None:
+        place.wire.send(commands[0])
+        for ahead in (*commands[1:], b""):
+            place.wire.send(ahead)
+            place.wire.reply()
+
+    yield (
+        in_group(place, key, auto_commit="delayed", auto_commit_delay=0),
+        per_second(MESSAGES, parsed),
+    )
+
+
+@rate(at_least=0.75)
+def consume_with_acks(place: Place) -> Iterator[tuple[Measure, Measure]]:
+    """A group read with `ack()` for each message and rolling commits, against one without acks."""
+    key = place.fill("bytes", bytes_payloads())
+    yield in_group(place, key, acks=True), in_group(place, key)
+
+
+def in_group(place: Place, key: str, *, acks: bool = False, **options: Any) -> Measure:
+    """The rate of a resumable consumer in a new group."""
+    group = iter(range(1_000_000))
+    options = {"mode": "resumable", "auto_commit": "rolling", **options}
+
+    def read() -> float:
+        name = f"{options['auto_commit']}{acks}{next(group)}"
+        consumer = place.streamer.consumer(key, group=name, auto_stream_reset="earliest", **options)
+        messages = islice(consumer, MESSAGES)
+        rate = per_second(
+            MESSAGES, lambda: deque(map(consumer.ack, messages) if acks else messages, 0)
+        )()
+        consumer.end()
+        place.client.xgroup_destroy(key, name)
+        return rate
+
+    return read

@@ -1,0 +1,288 @@
+"""Reading shards as one consumer of a group, with XREADGROUP.
+
+Of each shard, in this order: join the group, which is created where it is missing; replay what is
+pending for this consumer's name, to the very end; read new entries. A load-balanced consumer also
+claims what others left pending for too long.
+
+An answer that is lost leaves its entries pending for this consumer. So after every loss the old
+link is killed at the server, where its request may still wait, and the pending entries behind the
+last one received are read again, before anything new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from seastream_nb.errors import StreamError, StreamNotFound, StreamReset
+from seastream_nb.keys import FIRST_ID, EntryId
+from seastream_nb.redis import wire
+from seastream_nb.redis.connection import Link, accepted
+from seastream_nb.redis.fetcher import BLOCK_MS, Fetcher, Shard
+from seastream_nb.redis.group import Group
+from seastream_nb.redis.inbox import Batch
+from seastream_nb.redis.resp import Refusal
+
+# How long a read blocks where the server does not let it be ended earlier.
+SHORT_BLOCK_MS = 100
+# A read that was told to stop is told again after so many seconds: it may not have begun.
+UNBLOCK_SECONDS = 0.02
+# How often XAUTOCLAIM may be asked between two reads; it looks at a bounded number of entries.
+CLAIMS_AT_ONCE = 100
+
+
+@dataclass(slots=True)
+class GroupShard(Shard):
+    """A shard of a group consumer; `position` is the last entry it received.
+
+    Attributes:
+        start: where the group begins if it has to be created.
+        make: whether the stream is created with it.
+        replaying: whether pending entries after `position` come first.
+        delivered: the last entry that the group is known to have given to anybody.
+    """
+
+    start: bytes = b"0"
+    make: bool = False
+    replaying: bool = True
+    delivered: EntryId = FIRST_ID
+
+
+class GroupFetcher(Fetcher):
+    """Reads shards for a group; `start` first."""
+
+    def __init__(self, group: Group, shards: Iterable[GroupShard], **reading: Any) -> None:
+        super().__init__(shards=shards, **reading)
+        self._group = group
+        self._client_id: int | None = None
+        self._lost_id: int | None = None
+        self._busy = False
+        self._claim_at = asyncio.get_running_loop().time() + self._interval
+        self._cursors: dict[bytes, bytes] = {}
+
+    @property
+    def _interval(self) -> float:
+        options = self._group.options
+        never = options.mode != "load_balanced" or options.auto_claim_interval is None
+        return float("inf") if never else options.auto_claim_interval or 0.0
+
+    # Joining.
+
+    async def start(self) -> None:
+        """Join the group of every shard; what fails is told when somebody waits for messages."""
+        shards = list(self._shards.values())
+        commands = [self._create(shard) for shard in shards]
+        replies = await self._group.pool.replies(commands, doing=self._doing)
+        await self._joined(shards, replies)
+
+    def add(self, shard: Shard) -> None:
+        """Read one more shard, when its group was joined."""
+        # Joined at the next turn, like one that was missing.
+        shard.trouble, shard.awaited = StreamNotFound(f"{self._doing}: not joined yet"), True
+        super().add(shard)
+
+    def _create(self, shard: Shard) -> list[wire.Argument]:
+        assert isinstance(shard, GroupShard)
+        make = ["MKSTREAM"] if shard.make else []
+        return ["XGROUP", "CREATE", shard.origin.key, self._group.name, shard.start, *make]
+
+    async def _join(self, shards: Sequence[Shard]) -> None:
+        await self._joined(shards, await self._ask([wire.pack(self._create(s)) for s in shards]))
+
+    async def _joined(self, shards: Sequence[Shard], replies: Sequence[Any]) -> None:
+        for shard, reply in zip(shards, replies, strict=True):
+            assert isinstance(shard, GroupShard)
+            if not isinstance(reply, Refusal) or str(reply).startswith("BUSYGROUP"):
+                shard.trouble, shard.told, shard.awaited = None, False, False
+                shard.replaying, shard.position = True, FIRST_ID
+                shard.delivered = await self._group.last_delivered(shard.origin.key)
+            elif "requires the key to exist" in str(reply):
+                # All that will be in it is sent from now on.
+                shard.start = b"0"
+                self._set_aside(shard, self._missing(shard))
+            else:
+                await self._refused(shard, reply)
+
+    def _missing(self, shard: Shard) -> StreamNotFound:
+        return StreamNotFound(
+            f"reading {shard.origin.stream!r} as group {self._group.name!r}: there is no such "
+            "stream; send to it first, or create the consumer with mkstream=True"
+        )
+
+    # Reading.
+
+    async def _fetch(self) -> Batch | None:
+        self._busy = True
+        try:
+            return await self._fetch_once()
+        finally:
+            self._busy = False
+
+    async def _fetch_once(self) -> Batch | None:
+        if missing := self._to_retry():
+            await self._join(missing)
+            self._tell()
+        healthy = self._healthy()
+        if not healthy:
+            await self._wait_for_a_shard()
+            return None
+        batch = await self._claim(healthy)
+        if batch is None:
+            replaying = [s for s in healthy if isinstance(s, GroupShard) and s.replaying]
+            batch = await self._read(replaying or healthy, None if replaying else self._block_ms())
+        self._tell()
+        return batch if len(batch) else None
+
+    def _block_ms(self) -> int:
+        return SHORT_BLOCK_MS if self._client_id is None else BLOCK_MS
+
+    def _request(self, shards: Sequence[Shard], block_ms: int | None) -> bytes:
+        positions = {shard.origin.key: _after(shard) for shard in shards}
+        group, consumer = self._group.name, self._group.consumer
+        return wire.xreadgroup(group, consumer, positions, count=self._count, block_ms=block_ms)
+
+    def _received(self, shard: Shard, entries: list[Any], batch: Batch) -> None:
+        assert isinstance(shard, GroupShard)
+        if not entries:
+            shard.replaying = False  # all that was pending came
+            return
+        last = EntryId.parse(entries[-1][0])
+        if shard.replaying:
+            entries = self._group.not_held(shard.origin.key, entries)
+        else:
+            shard.delivered = last
+        shard.position = last
+        self._keep(shard, entries, batch)
+
+    def _keep(self, shard: Shard, entries: list[Any], batch: Batch) -> None:
+        blank = batch.add(shard.origin, entries, self._pool.options.field)
+        self._group.received(shard.origin, [entry_id for entry_id, _ in entries])
+        if blank:
+            deleted = sum(body is None for _, body in entries)
+            self._group.acknowledge_blank(shard.origin, blank, unread=len(blank) - deleted)
+
+    # Losses.
+
+    async def _prepare(self, link: Link) -> None:
+        """Learn how to end this link's reads, and end those of the one before."""
+        timeout = self._pool.options.timeout
+        commands: list[list[wire.Argument]] = [["CLIENT", "ID"], ["CLIENT", "UNBLOCK", 0]]
+        if self._lost_id is not None:
+            commands.append(["CLIENT", "KILL", "ID", self._lost_id])
+        packed = [wire.pack(command) for command in commands]
+        replies = await link.answer(link.request(packed, len(packed)), timeout)
+        known = not any(isinstance(reply, Refusal) for reply in replies[:2])
+        self._client_id = replies[0] if known else None
+        self._lost_id = None
+
+    def _after_loss(self) -> None:
+        super()._after_loss()
+        self._lost_id = self._lost_id or self._client_id
+        self._client_id = None
+        for shard in self._shards.values():
+            assert isinstance(shard, GroupShard)
+            shard.replaying = True
+            if self._group.knows_what_it_holds:
+                # An answer to a claim has older entries than the last one received.
+                shard.position = FIRST_ID
+
+    async def _refused(self, shard: Shard, refusal: Refusal) -> None:
+        if not str(refusal).startswith("NOGROUP"):
+            await super()._refused(shard, refusal)
+            return
+        assert isinstance(shard, GroupShard)
+        self._group.forget(shard.origin.key)
+        shard.start = await self._start_again(shard)
+        shard.delivered = FIRST_ID
+        self._news.append(StreamReset(self._what_happened(shard)))
+        self._set_aside(shard, self._missing(shard))
+        shard.awaited, shard.retry_at = True, 0.0
+
+    async def _start_again(self, shard: GroupShard) -> bytes:
+        """Where to create a group that is gone: where it was, if this is still the same stream."""
+        at = shard.delivered.wire()
+        [found] = await self._ask([wire.pack(["XRANGE", shard.origin.key, at, at])])
+        return at if found and not isinstance(found, Refusal) else b"0"
+
+    def _what_happened(self, shard: GroupShard) -> str:
+        gone, then = "the stream or its group", "from the beginning of what is there"
+        if shard.start != b"0":
+            gone, then = "the group", f"after {shard.start.decode()}"
+        return (
+            f"reading {shard.origin.stream!r} as group {self._group.name!r}: {gone} was deleted; "
+            f"the next call goes on {then}, in a new group"
+        )
+
+    # Claiming.
+
+    async def _claim(self, shards: Sequence[Shard]) -> Batch | None:
+        """Messages that others left pending for too long, when it is time to look for some."""
+        now = asyncio.get_running_loop().time()
+        if not self._cursors and now >= self._claim_at:
+            self._claim_at = now + self._interval
+            self._cursors = {shard.origin.key: b"0-0" for shard in shards}
+        for _ in range(CLAIMS_AT_ONCE):
+            if not self._cursors:
+                break
+            key, cursor = next(iter(self._cursors.items()))
+            batch = await self._claim_from(key, cursor)
+            if len(batch):
+                return batch
+        return None
+
+    async def _claim_from(self, key: bytes, cursor: bytes) -> Batch:
+        del self._cursors[key]
+        batch, shard = Batch(), self._shards.get(key)
+        if shard is None:  # not assigned any more
+            return batch
+        assert isinstance(shard, GroupShard)
+        [reply] = await self._ask([self._group.claiming(key, cursor)])
+        if isinstance(reply, Refusal) and str(reply).startswith("NOGROUP"):
+            return batch  # which reading will find too
+        # From Redis 7.0 on, entries that were deleted are listed behind, and pending no more.
+        cursor, claimed = accepted(reply, self._doing)[:2]
+        entries = [entry for entry in claimed if entry is not None]
+        if len(entries) < len(claimed):
+            # Redis 6.2 does not say which entries were deleted; our own pending list does.
+            shard.replaying, shard.position = True, FIRST_ID
+        self._keep(shard, self._group.not_held(key, entries), batch)
+        if cursor != b"0-0":
+            self._cursors[key] = cursor
+        return batch
+
+    # Pausing.
+
+    async def pause(self, within: float) -> None:
+        """Read nothing more for now; a read that waits at the server is ended.
+
+        What it brings is the next batch. `within` bounds the wait for it, in seconds.
+        """
+        self._parked = True
+        self._demand.announce()
+        with suppress(TimeoutError, StreamError):
+            async with asyncio.timeout(within):
+                while self._busy and self._parked:
+                    if self._client_id is not None:
+                        unblock = ("CLIENT", "UNBLOCK", self._client_id)
+                        await self._pool.replies([unblock], doing=self._doing)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(UNBLOCK_SECONDS):
+                            await self._demand.change()
+
+    def assign(self, shards: Iterable[GroupShard]) -> None:
+        """Read these shards from now on; those that were read before go on where they were."""
+        wanted = {shard.origin.key: shard for shard in shards}
+        before, self._shards = self._shards, {}
+        for key, shard in wanted.items():
+            if key in before:
+                self._shards[key] = before[key]
+            else:
+                self.add(shard)
+
+
+def _after(shard: Shard) -> bytes:
+    assert isinstance(shard, GroupShard)
+    return shard.position.wire() if shard.replaying else b">"
