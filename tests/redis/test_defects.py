@@ -79,6 +79,8 @@ if TYPE_CHECKING:
 
     import redis
 
+# A consumer says once that it acknowledged entries which hold no message.
+pytestmark = pytest.mark.filterwarnings("ignore:.*acknowledged unread:UserWarning")
 COMMITS = ["immediate", "delayed", "rolling", "disabled"]
 
 
