@@ -296,7 +296,7 @@ def test_no_error_shows_the_password_or_a_payload(
             fail(lambda: consumer.next(PATIENCE), ss.ServerError)
             server.kill()
             fail(lambda: consumer.next(PATIENCE), ss.ConnectError)
-            consumer.end()
+            consumer.abort()
             fail(consumer.next, ss.ConsumerClosed)
     said += [caplog.text, *capfd.readouterr()]
     assert not [text for text in said for secret in SECRETS if secret in text]
