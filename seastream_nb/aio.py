@@ -131,6 +131,11 @@ class AsyncStreamer:
         """An `AsyncConsumer`, anchored before this returns; see `ConsumerOptions`."""
         return AsyncConsumer(await bridge(self._core.consumer(*keys, **options)))
 
+    claim = awaiting(RedisStreamer.claim)
+    ack = awaiting(RedisStreamer.ack)
+    trim = awaiting(RedisStreamer.trim)
+    delete_group = awaiting(RedisStreamer.delete_group)
+    delete_consumer = awaiting(RedisStreamer.delete_consumer)
     close = awaiting(RedisStreamer.close)
 
     async def __aenter__(self) -> Self:
@@ -153,7 +158,7 @@ class AsyncStreamer:
 
 
 class AsyncStream(StreamBuilders):
-    """One immutable query over past messages; see the builders and terminals."""
+    """One immutable query over past and live messages; see the builders and terminals."""
 
     to_arrow = awaiting(StreamCore.to_arrow)
     to_pandas = awaiting(StreamCore.to_pandas)
@@ -166,7 +171,11 @@ class AsyncStream(StreamBuilders):
     get = awaiting(StreamCore.get)
     rate = awaiting(StreamCore.rate)
     schema = awaiting(StreamCore.schema)
+    groups = awaiting(StreamCore.groups)
+    consumers = awaiting(StreamCore.consumers)
+    pending = awaiting(StreamCore.pending)
     pages = awaiting_iter(StreamCore.pages)
+    follow = awaiting_iter(StreamCore.follow)
 
     async def messages(self) -> AsyncIterator[Message]:
         """The messages, one by one, in time order."""

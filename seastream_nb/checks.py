@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from seastream_nb.errors import ConfigError
+from seastream_nb.keys import key_bytes
 from seastream_nb.quantities import parse_duration, parse_size
 from seastream_nb.times import Fixed, Instant, parse_when
 from seastream_nb.url import Secret
@@ -23,6 +24,19 @@ Check = Callable[[Any], Any]
 
 _ZERO = re.compile(r"0+ ?(?:w|d|h|m|min|s|ms|us|ns)")
 _NUMBERS = int | float | timedelta | np.integer | np.timedelta64
+
+
+def named(name: str, value: Any, check: Check) -> Any:
+    """What the check makes of an argument.
+
+    Raises:
+        ConfigError: naming the argument.
+    """
+    try:
+        return check(value)
+    except ConfigError as error:
+        shown = "***" if name == "password" else repr(value)
+        raise type(error)(f"{name}={shown}: {error}") from None
 
 
 def one_of(*allowed: str) -> Check:
@@ -64,6 +78,13 @@ def text(value: Any) -> str:
     if isinstance(value, str) and value:
         return value
     raise ConfigError("give a text that is not empty")
+
+
+def name(value: Any) -> bytes:
+    """A name as Redis holds it, from text or bytes that are not empty."""
+    if isinstance(value, str | bytes) and value:
+        return key_bytes(value)
+    raise ConfigError("give a name, as text or bytes")
 
 
 def secret(value: Any) -> Secret:

@@ -11,6 +11,7 @@ error that a Python user would catch.
     ├── StreamUrlError (ValueError)      a URL that cannot be read
     ├── StreamKeyError (ValueError)      a key that SeaStreamer forbids on a producer
     ├── StreamNotFound (KeyError)        asked about a stream that does not exist
+    │   └── GroupNotFound                or about a consumer group, or a consumer in it
     ├── StreamEnded                      the stream was ended by its producer
     ├── StreamReset                      the stream was deleted or recreated under a reader
     ├── ConsumerClosed, ProducerClosed   used after `end`, `abort` or `close`
@@ -72,6 +73,10 @@ class StreamNotFound(StreamError, KeyError):
 
     # KeyError shows the repr of its argument; a sentence should show as itself.
     __str__ = Exception.__str__
+
+
+class GroupNotFound(StreamNotFound):
+    """A consumer group that does not exist, or a consumer in it, was asked about."""
 
 
 class StreamEnded(StreamError):

@@ -175,15 +175,3 @@ def unknown_column(where: str, name: str, known: Sequence[str]) -> ConfigError:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
     return ConfigError(f"{where}: there is no column {name!r}; {hint}")
-
-
-def cut(batch: pa.RecordBatch, max_bytes: int) -> list[pa.RecordBatch]:
-    """The batch in parts of at most about `max_bytes`.
-
-    >>> batch = pa.record_batch({"x": list(range(100))})
-    >>> [part.num_rows for part in cut(batch, 400)]
-    [50, 50]
-    """
-    parts = -(-batch.nbytes // max_bytes) or 1
-    rows = -(-batch.num_rows // parts) or 1
-    return [batch.slice(start, rows) for start in range(0, batch.num_rows, rows)]

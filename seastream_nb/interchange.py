@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -84,6 +85,17 @@ def _series(column: pa.ChunkedArray, backend: DtypeBackend | None) -> Any:
         # Lists of integers with nulls would become arrays of floats.
         return pd.Series(column.to_pylist(), dtype=object)
     return column.to_pandas()
+
+
+def records_to_pandas(records: Collection[object], dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """One row a record, one column an attribute; the types do not depend on what there is."""
+    import pandas as pd
+
+    columns = {
+        name: pd.Series([getattr(record, name) for record in records], dtype=dtype)
+        for name, dtype in dtypes.items()
+    }
+    return pd.DataFrame(columns)
 
 
 def to_polars(table: pa.Table) -> pl.DataFrame:

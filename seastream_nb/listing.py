@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from seastream_nb.backend import StreamInfo
 from seastream_nb.errors import StreamNotFound
+from seastream_nb.interchange import records_to_pandas
 from seastream_nb.notebook import display
 
 if TYPE_CHECKING:
@@ -55,13 +56,7 @@ class Catalog(Mapping[str, StreamInfo]):
 
         The types do not depend on what there is: counts are `Int64`, times are UTC.
         """
-        import pandas as pd
-
-        columns = {
-            name: pd.Series([getattr(info, name) for info in self.values()], dtype=dtype)
-            for name, dtype in _DTYPES.items()
-        }
-        return pd.DataFrame(columns)
+        return records_to_pandas(self.values(), _DTYPES)
 
     def _caption(self) -> str:
         streams = "1 stream" if len(self) == 1 else f"{len(self):,} streams"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
 
 from seastream_nb import checks
-from seastream_nb.checks import Check, one_of, or_none
+from seastream_nb.checks import Check, named, one_of, or_none
 from seastream_nb.errors import ConfigError
 from seastream_nb.quantities import Duration, Size, parse_size
 from seastream_nb.times import zone_name
@@ -82,7 +82,7 @@ class ConnectOptions:
             name, now = "$SEASTREAM_NOW", default_now
         if now is not None:
             zone = values.get("tz", cls.tz)
-            values["now"] = _named(name, now, lambda moment: checks.instant_ns(moment, zone))
+            values["now"] = named(name, now, lambda moment: checks.instant_ns(moment, zone))
         return cls(**values)
 
     @property
@@ -190,15 +190,7 @@ def require_known(what: str, name: str, known: Iterable[str]) -> None:
 def _checked(what: str, given: Mapping[str, Any], checks: Mapping[str, Check]) -> dict[str, Any]:
     for name in given:
         require_known(what, name, checks)
-    return {name: _named(name, value, checks[name]) for name, value in given.items()}
-
-
-def _named(name: str, value: Any, check: Check) -> Any:
-    try:
-        return check(value)
-    except ConfigError as error:
-        shown = "***" if name == "password" else repr(value)
-        raise type(error)(f"{name}={shown}: {error}") from None
+    return {name: named(name, value, checks[name]) for name, value in given.items()}
 
 
 def _sharder(value: Any) -> Any:

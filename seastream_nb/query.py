@@ -20,6 +20,7 @@ from seastream_nb.payload import Decode
 from seastream_nb.quantities import parse_duration
 from seastream_nb.times import (
     Edge,
+    Fixed,
     Instant,
     Moment,
     Position,
@@ -42,7 +43,10 @@ class Contains:
 
 @dataclass(frozen=True, kw_only=True)
 class Extent:
-    """What one shard held when it was looked at; `end` is the last id it ever gave out."""
+    """What one shard held when it was looked at; `end` is the last id it ever gave out.
+
+    `added` counts all entries there ever were; None where the server does not (before 7.0).
+    """
 
     origin: Origin
     length: int = 0
@@ -51,6 +55,7 @@ class Extent:
     end: EntryId | None = None
     entry_bytes: int = 0
     groups: int = 0
+    added: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +191,15 @@ class Query:
             raise ConfigError(f"select{columns!r} names a column twice")
         return replace(self, columns=columns)
 
+    def going_on(self, now_ns: int) -> Query:
+        """The same question without the end of its windows, which is now."""
+        begins = (Fixed(Instant(now_ns - window)) for window in self.window_ns)
+        return replace(self, lower=(*self.lower, *begins), window_ns=())
+
+    def recent(self, count: int) -> Query:
+        """About the last `count` messages, whatever the range."""
+        return replace(self, lower=(), upper=(), window_ns=(), first=None, last=count)
+
     def pin(self, pinned: Pinned) -> Query:
         """The same question about a fixed range."""
         return replace(self, pinned=pinned)
@@ -209,6 +223,38 @@ class Query:
         return f"first({self.first})" if self.first is not None else f"last({self.last})"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """The ends of a range, once "now" is known: all of `lower` and all of `upper` hold."""
+
+    lower: tuple[Position, ...] = ()
+    upper: tuple[Position, ...] = ()
+
+    @classmethod
+    def of(cls, query: Query, now_ns: int) -> Bounds:
+        """What a query's bounds and windows mean at this moment."""
+        lower = [resolve(moment, now_ns) for moment in query.lower]
+        return cls(
+            lower=(*lower, *(Instant(now_ns - window) for window in query.window_ns)),
+            upper=tuple(resolve(moment, now_ns) for moment in query.upper),
+        )
+
+    def start(self, extent: Extent) -> EntryId:
+        """The smallest id of a shard that may be in the range."""
+        return max((_lower_bound(position, extent) for position in self.lower), default=FIRST_ID)
+
+    def stop(self, unit_ns: int) -> EntryId | None:
+        """The smallest id that is past the range; None when it has no end."""
+        return min((bound(position, unit_ns=unit_ns) for position in self.upper), default=None)
+
+    def until_ns(self, unit_ns: int) -> int | None:
+        """From when on the server's clock is past the range; None for never."""
+        if any(isinstance(each, Edge) for each in self.upper):
+            return 0  # the end is there already: of all there is, or of nothing
+        stop = self.stop(unit_ns)
+        return None if stop is None else (stop.ms + (stop.sub > 0)) * unit_ns
+
+
 def plan(query: Query, pinned: Pinned) -> Plan:
     """The ids to read of each shard.
 
@@ -216,19 +262,17 @@ def plan(query: Query, pinned: Pinned) -> Plan:
         ConfigError: the range begins after it ends.
     """
     now = pinned.now_ns
-    lower = [resolve(moment, now) for moment in query.lower]
-    upper = [resolve(moment, now) for moment in query.upper]
-    clamped = any(isinstance(position, Instant) and position.ns > now for position in upper)
-    lower += [Instant(now - window) for window in query.window_ns]
-    upper += [Instant(now) for _ in query.window_ns]
+    bounds = Bounds.of(query, now)
+    clamped = any(isinstance(position, Instant) and position.ns > now for position in bounds.upper)
+    if query.window_ns:
+        bounds = replace(bounds, upper=(*bounds.upper, Instant(now)))
     ranges = []
     for extent in pinned.extents:
         if query.shards is not None and extent.origin.shard not in query.shards:
             continue
-        unit = extent.origin.unit_ns
-        start = max((_lower_bound(position, extent) for position in lower), default=FIRST_ID)
-        stop = min((bound(position, unit_ns=unit) for position in upper), default=None)
-        if stop is not None and Edge.LATEST not in lower and start > stop:
+        start = bounds.start(extent)
+        stop = bounds.stop(extent.origin.unit_ns)
+        if stop is not None and Edge.LATEST not in bounds.lower and start > stop:
             raise ConfigError(
                 f"the range of {extent.origin.stream!r} begins at id {start}, after its end {stop}"
             )
@@ -238,8 +282,8 @@ def plan(query: Query, pinned: Pinned) -> Plan:
         last = extent.end if stop in (None, LAST_ID) else min(extent.end, stop.previous())
         if start <= last:
             ranges.append(ShardRange(extent=extent, start=start, end=last))
-    since = [each.ns for each in lower if isinstance(each, Instant)]
-    until = [each.ns for each in upper if isinstance(each, Instant)]
+    since = [each.ns for each in bounds.lower if isinstance(each, Instant)]
+    until = [each.ns for each in bounds.upper if isinstance(each, Instant)]
     return Plan(
         ranges=tuple(ranges),
         clamped=clamped,

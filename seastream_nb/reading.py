@@ -20,6 +20,7 @@ from seastream_nb.frame import Shaper
 from seastream_nb.keys import EntryId, key_text
 from seastream_nb.merge import merged, reversed_rows
 from seastream_nb.page import Numbers, Page
+from seastream_nb.paging import Pager
 from seastream_nb.query import Contains, Pinned, Query, ShardRange, plan
 from seastream_nb.rows import Rows, concat_rows, field_rows, payload_rows
 
@@ -64,16 +65,28 @@ class Reading:
                     kept, decoded = kept.slice(0, left), decoded.slice(0, left)
                     left -= len(kept)
                 if len(kept):
-                    self._note(kept)
+                    self.note(kept)
                     yield kept, decoded
         shaper.finish()
+
+    async def paged(
+        self, shaper: Shaper, page_size: int | None
+    ) -> AsyncGenerator[pa.RecordBatch, None]:
+        """The same as batches of `page_size` rows, the last one shorter."""
+        pager = Pager(page_size)
+        async with aclosing(self.shaped(shaper)) as parts:
+            async for rows, decoded in parts:
+                for page in pager.add(shaper.batch(rows, decoded)):
+                    yield page
+        if (rest := pager.rest()) is not None:
+            yield rest
 
     async def merged_rows(self, *, reverse: bool = False) -> AsyncGenerator[Rows, None]:
         """The raw rows of all shards in time order, or backwards, without `where` or counts."""
         counted = self.query.last if reverse else self.query.first
         narrow = not self.query.containing and self.query.condition is None
         limit = counted if narrow else None
-        sources = [self._rows_of(each, limit, reverse=reverse) for each in self.plan.ranges]
+        sources = [self._rows_in(each, limit, reverse=reverse) for each in self.plan.ranges]
         async with aclosing(merged(sources, reverse=reverse)) as rows:
             async for chunk in rows:
                 yield chunk
@@ -99,19 +112,20 @@ class Reading:
             forwards = reversed_rows(concat_rows(found).slice(0, wanted))
             yield forwards
 
-    async def _rows_of(
+    async def _rows_in(
         self, shard: ShardRange, limit: int | None, *, reverse: bool
     ) -> AsyncGenerator[Rows, None]:
         reader = self._source.read(shard, limit=limit, reverse=reverse)
         self._readers.append(reader)
         async with aclosing(aiter(reader)) as pages:
             async for page in pages:
-                self.entries += len(page)
-                self.position = page.entry_id(-1)
-                rows = self._rows(page)
+                rows = self.rows_of(page)
                 yield reversed_rows(rows) if reverse else rows
 
-    def _rows(self, page: Page) -> Rows:
+    def rows_of(self, page: Page) -> Rows:
+        """The rows of one page that hold what `contains` asks for, and a note that it was read."""
+        self.entries += len(page)
+        self.position = page.entry_id(-1)
         decode = self.query.decode
         if decode.kind == "fields":
             names = [name.encode() if isinstance(name, str) else name for name in decode.names]
@@ -150,11 +164,27 @@ class Reading:
                 "the field with message_field= or json(field=...)"
             )
 
-    def _note(self, rows: Rows) -> None:
+    def note(self, rows: Rows) -> None:
+        """Count rows of the result."""
         self.rows += len(rows)
         self.bytes += rows.nbytes
         self.first_id = self.first_id or rows.entry_id(0)
         self.last_id = rows.entry_id(-1)
+
+
+async def sample_rows(
+    source: RangeSource, query: Query, pinned: Pinned, count: int, *, recent: bool = False
+) -> Rows | None:
+    """The first `count` rows of the range, or of its most recent ones about as many, if any."""
+    reading = Reading(source, query if query.last is not None else query.sampled(count), pinned)
+    found: list[Rows] = []
+    async with aclosing(reading.merged_rows(reverse=recent)) as chunks:
+        async for chunk in chunks:
+            found.append(chunk)
+            if sum(map(len, found)) >= count or (recent and reading.entries >= 10 * count):
+                break
+    rows = concat_rows(found).slice(0, count) if found else None
+    return reversed_rows(rows) if rows is not None and recent else rows
 
 
 def message_field(source: RangeSource, query: Query) -> bytes:

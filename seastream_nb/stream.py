@@ -1,6 +1,6 @@
 """The asynchronous core of a `Stream`: a query, a place to read it from, and every terminal.
 
-A terminal pins the end first, so it is finite, and takes nothing from the stream.
+A terminal pins the end first, so all but `follow` are finite, and takes nothing from the stream.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ import pyarrow as pa
 from seastream_nb import guard, interchange
 from seastream_nb.backend import RangeSource, StreamInfo
 from seastream_nb.errors import ConfigError, StreamError
-from seastream_nb.frame import Shaper, cut
+from seastream_nb.following import SAMPLE, Following
+from seastream_nb.frame import Shaper
+from seastream_nb.groups import GroupTerminals
 from seastream_nb.keys import EntryId, key_text
 from seastream_nb.message import Message
+from seastream_nb.paging import check_page_size
 from seastream_nb.payload import infer
 from seastream_nb.progress import Progress
-from seastream_nb.quantities import parse_duration
+from seastream_nb.quantities import Duration, parse_duration
 from seastream_nb.query import Pinned, Query
 from seastream_nb.rate import estimated_rate, exact_rate
-from seastream_nb.reading import Reading, Shaped, message_field
-from seastream_nb.rows import concat_rows
+from seastream_nb.reading import Reading, Shaped, message_field, sample_rows
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
     import polars as pl
 
-BATCH_BYTES = 64 * 2**20
-SAMPLE = 1_000
 Facts = dict[str, str | int | bool]
 
 
-class StreamCore:
+class StreamCore(GroupTerminals):
     """One immutable query over one source."""
 
     def __init__(self, source: RangeSource, query: Query) -> None:
@@ -46,8 +46,6 @@ class StreamCore:
     def on(self, query: Query) -> StreamCore:
         """The same source, another query."""
         return StreamCore(self.source, query)
-
-    # What is there.
 
     async def pinned(self) -> Pinned:
         """The shards and their ends: those of the snapshot, or of now."""
@@ -162,13 +160,11 @@ class StreamCore:
         self, page_size: int | None = None
     ) -> tuple[pa.Schema, AsyncGenerator[pa.RecordBatch, None]]:
         """The fixed schema, and the batches that follow it."""
-        if page_size is not None and (type(page_size) is not int or page_size < 1):
-            raise ConfigError(f"page_size={page_size!r}: give a number of rows, 1 or more")
+        check_page_size(page_size)
         pinned = await self.pinned()
         shaper = await self._fixed_shaper(pinned, SAMPLE)
         reading = Reading(self.source, self.query, pinned)
-        schema = shaper.schema()
-        return schema, _batches(reading, shaper, page_size)
+        return shaper.schema(), reading.paged(shaper, page_size)
 
     async def pages(self, page_size: int | None = None) -> AsyncGenerator[pa.RecordBatch, None]:
         """Record batches of `page_size` rows, the last one shorter; memory stays bounded.
@@ -177,6 +173,46 @@ class StreamCore:
         """
         _, batches = await self.open_batches(page_size)
         async with aclosing(batches):
+            async for batch in batches:
+                yield batch
+
+    async def follow(
+        self, *, page_size: int | None = None, max_wait: Duration = 0.25
+    ) -> AsyncGenerator[pa.RecordBatch, None]:
+        """The past of the range as `pages` gives it, then what comes, without gap or duplicate.
+
+        It never ends, except after `first(n)` rows, or at `until`: when an entry at or past it
+        came in every shard, or the server's clock is one second past it; what a producer stamps
+        with an earlier time after that is not waited for. `last(n)` and `last("10m")` say with
+        how much of the past to begin. Each reply is merged in time order; within a shard the
+        order is the stored one. New shards are found and read from their beginning.
+
+        The columns are fixed at the start, by a schema or by a sample of the past. Where there is
+        no past they are those of the first batch; keys that appear later go into `_extra`. One
+        warning says when entries were seen to be gone before they were read.
+
+        Args:
+            page_size: rows of a batch; left out, up to 10,000 of what comes.
+            max_wait: seconds after which the rows that came are handed out, however few.
+
+        Raises:
+            StreamReset: a stream was deleted or made anew meanwhile; a server before 7.0 does not
+                tell the latter when the new ids are higher.
+            ConnectError: an outage lasted longer than the connection's timeout.
+            ConfigError: such as a snapshot, which has an end.
+            DecodeError: naming the entry and the column.
+        """
+        check_page_size(page_size)
+        patience = (
+            0 if type(max_wait) in (int, float) and not max_wait else parse_duration(max_wait)
+        )
+        if self.query.pinned is not None:
+            raise ConfigError(
+                "a snapshot has an end: read its pages(), or follow without snapshot()"
+            )
+        pinned = await self.source.pin(self.query.keys)
+        following = Following(self.source, self.query, pinned, page_size, patience / 1e9)
+        async with aclosing(following.batches()) as batches:
             async for batch in batches:
                 yield batch
 
@@ -200,15 +236,7 @@ class StreamCore:
         decode = self.query.decode
         if decode.schema is not None or decode.kind in ("raw", "text"):
             return self._shaper(fixed=infer(decode, None))
-        sampled = self.query if self.query.last is not None else self.query.sampled(sample)
-        raw = Reading(self.source, sampled, pinned)
-        rows = []
-        async with aclosing(raw.merged_rows()) as chunks:
-            async for chunk in chunks:
-                rows.append(chunk)
-                if sum(map(len, rows)) >= sample:
-                    break
-        found = concat_rows(rows).slice(0, sample) if rows else None
+        found = await sample_rows(self.source, self.query, pinned, sample)
         return self._shaper(fixed=infer(decode, found))
 
     async def _collect(self, progress: bool | None, *, with_id: bool) -> tuple[pa.Table, Facts]:
@@ -258,35 +286,6 @@ class StreamCore:
             "complete": reading.complete,
             "clamped": reading.plan.clamped,
         }
-
-
-async def _batches(
-    reading: Reading, shaper: Shaper, page_size: int | None
-) -> AsyncGenerator[pa.RecordBatch, None]:
-    waiting: list[pa.RecordBatch] = []
-    async with aclosing(reading.shaped(shaper)) as parts:
-        async for rows, decoded in parts:
-            for batch in cut(shaper.batch(rows, decoded), BATCH_BYTES):
-                if page_size is None:
-                    yield batch
-                    continue
-                if waiting and sum(each.nbytes for each in [*waiting, batch]) > BATCH_BYTES:
-                    yield _split(waiting, page_size)[0]
-                    waiting = []
-                waiting.append(batch)
-                while sum(map(len, waiting)) >= page_size:
-                    page, waiting = _split(waiting, page_size)
-                    yield page
-    if waiting:
-        yield _split(waiting, page_size or 0)[0]
-
-
-def _split(batches: list[pa.RecordBatch], rows: int) -> tuple[pa.RecordBatch, list[pa.RecordBatch]]:
-    """One batch of the first `rows` rows, and what is left."""
-    table = pa.Table.from_batches(batches).unify_dictionaries()
-    first = table.slice(0, rows).combine_chunks().to_batches()[0]
-    rest = table.slice(rows).to_batches()
-    return first, rest
 
 
 def _entry_id(given: str | EntryId | Message) -> EntryId:

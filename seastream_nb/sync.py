@@ -108,6 +108,11 @@ class Streamer:
         """A `Consumer`, anchored before this returns; see `ConsumerOptions`."""
         return Consumer(portal.run(self._core.consumer(*keys, **options)))
 
+    claim = blocking(RedisStreamer.claim)
+    ack = blocking(RedisStreamer.ack)
+    trim = blocking(RedisStreamer.trim)
+    delete_group = blocking(RedisStreamer.delete_group)
+    delete_consumer = blocking(RedisStreamer.delete_consumer)
     close = blocking(RedisStreamer.close)
 
     def __enter__(self) -> Self:
@@ -130,7 +135,7 @@ class Streamer:
 
 
 class Stream(StreamBuilders):
-    """One immutable query over past messages; see the builders and terminals."""
+    """One immutable query over past and live messages; see the builders and terminals."""
 
     to_arrow = blocking(StreamCore.to_arrow)
     to_pandas = blocking(StreamCore.to_pandas)
@@ -143,7 +148,11 @@ class Stream(StreamBuilders):
     get = blocking(StreamCore.get)
     rate = blocking(StreamCore.rate)
     schema = blocking(StreamCore.schema)
+    groups = blocking(StreamCore.groups)
+    consumers = blocking(StreamCore.consumers)
+    pending = blocking(StreamCore.pending)
     pages = blocking_iter(StreamCore.pages)
+    follow = blocking_iter(StreamCore.follow)
 
     def messages(self) -> Iterator[Message]:
         """The messages, one by one, in time order."""

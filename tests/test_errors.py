@@ -23,6 +23,7 @@ TREE = {
     "StreamUrlError": "StreamError ValueError",
     "StreamKeyError": "StreamError ValueError",
     "StreamNotFound": "StreamError KeyError",
+    "GroupNotFound": "StreamNotFound",
     "StreamEnded": "StreamError",
     "StreamReset": "StreamError",
     "ConsumerClosed": "StreamError",

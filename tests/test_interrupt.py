@@ -139,6 +139,8 @@ WAITING = {
     "await next": "await async_consumer.next()",
     "await take": "await async_consumer.take(10)",
     "async loop": "async for message in async_consumer: print('got', message.text())",
+    "follow": "for batch in streamer['s'].follow(): pass",
+    "async follow": "async for batch in async_streamer['s'].follow(): pass",
 }
 
 

@@ -343,6 +343,12 @@ def test_a_snapshot_of_a_window_keeps_its_now(streamer: ss.Streamer, client: Any
     assert "snapshot" in repr(snapshot)
 
 
+def test_get_of_no_id_gives_nothing_at_once(url: str, client: Any) -> None:
+    client.xadd("s", {"msg": "x"})
+    with ss.connect(url, timeout=0.5) as streamer:
+        assert streamer["s"].get() == []
+
+
 def test_get_finds_messages_by_id_in_any_shard(streamer: ss.Streamer, client: Any) -> None:
     client.xadd("s:0", {"msg": "a"}, id="5-0")
     client.xadd("s:1", {"msg": "c"}, id="5-0")

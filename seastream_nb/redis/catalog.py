@@ -23,8 +23,11 @@ KEYS_AT_ONCE = 100
 
 async def server_now_ns(pool: LinkPool) -> int:
     """The server's clock, or the one that `now=` set, in nanoseconds since the epoch."""
-    if pool.options.now is not None:
-        return pool.options.now
+    return await server_time_ns(pool) if pool.options.now is None else pool.options.now
+
+
+async def server_time_ns(pool: LinkPool) -> int:
+    """The server's clock, in nanoseconds since the epoch."""
     seconds, micros = await pool.call("TIME", doing="asking for the time")
     return (int(seconds) * 1_000_000 + int(micros)) * 1_000
 
@@ -32,51 +35,84 @@ async def server_now_ns(pool: LinkPool) -> int:
 async def scan(pool: LinkPool, pattern: str, doing: str) -> list[bytes]:
     """All stream keys that match a glob pattern."""
     keys: set[bytes] = set()
-    cursor: bytes | int = 0
+    cursor = b"0"
     while True:
-        reply = await pool.call(
-            "SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT, "TYPE", "stream", doing=doing
-        )
-        cursor = reply[0]
-        keys.update(reply[1])
+        cursor, some = await scan_on(pool, cursor, pattern, doing)
+        keys.update(some)
         if cursor == b"0":
             return sorted(keys)
 
 
+async def scan_on(
+    pool: LinkPool, cursor: bytes, pattern: str, doing: str
+) -> tuple[bytes, list[bytes]]:
+    """One step of a scan: where to go on, which is `0` at the end, and some of the keys."""
+    cursor, keys = await pool.call(
+        "SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT, "TYPE", "stream", doing=doing
+    )
+    return cursor, keys
+
+
 async def discover(pool: LinkPool, key: bytes) -> list[Origin]:
     """The shards of one stream; a stream without shards is one origin on its plain key."""
-    unit_ns = pool.options.unit_ns
-    if pool.options.shards == "off" or not shards.may_have_shards(key):
-        return [shards.literal(key, unit_ns)]
-    # A legal stream key holds no character that means something in a glob pattern.
-    name = key_text(key)
-    doing = f"looking for shards of {name!r}"
-    origins = shards.origins(key, await scan(pool, f"{name}:[0-9]*", doing), unit_ns)
-    if len(origins) > 1:
-        # A counter `ticks` beside the streams `ticks:0`, `ticks:1` is no part of them.
-        [kind] = await pool.replies([("TYPE", key)], doing=doing)
-        if kind not in (b"stream", b"none") and not isinstance(kind, Refusal):
-            return origins[1:]
-    return origins
+    search = ShardSearch(pool, key)
+    while not await search.step():
+        pass
+    return await search.origins()
 
 
-async def extents(pool: LinkPool, origins: Sequence[Origin]) -> list[Extent]:
+class ShardSearch:
+    """A walk over the keys of the database for the shards of one stream, step by step."""
+
+    def __init__(self, pool: LinkPool, key: bytes) -> None:
+        self._pool = pool
+        self._key = key
+        # A legal stream key holds no character that means something in a glob pattern.
+        self._name = key_text(key)
+        self._doing = f"looking for shards of {self._name!r}"
+        self._cursor = b"0"
+        self._found: set[bytes] = set()
+
+    async def step(self) -> bool:
+        """Look at some more keys; whether these were the last."""
+        if self._pool.options.shards == "off" or not shards.may_have_shards(self._key):
+            return True
+        pattern = f"{self._name}:[0-9]*"
+        self._cursor, keys = await scan_on(self._pool, self._cursor, pattern, self._doing)
+        self._found.update(keys)
+        return self._cursor == b"0"
+
+    async def origins(self) -> list[Origin]:
+        """What was found, the plain key first."""
+        origins = shards.origins(self._key, self._found, self._pool.options.unit_ns)
+        if len(origins) > 1:
+            # A counter `ticks` beside the streams `ticks:0`, `ticks:1` is no part of them.
+            [kind] = await self._pool.replies([("TYPE", self._key)], doing=self._doing)
+            if kind not in (b"stream", b"none") and not isinstance(kind, Refusal):
+                return origins[1:]
+        return origins
+
+
+async def extents(
+    pool: LinkPool, origins: Sequence[Origin], doing: str = "looking at streams"
+) -> list[Extent]:
     """What each shard holds now; a key that does not exist holds nothing.
 
     Raises:
         ServerError: a key holds another type; the text is the server's WRONGTYPE.
     """
     commands = [("XINFO", "STREAM", origin.key) for origin in origins]
-    replies = await pool.replies(commands, doing="looking at streams")
+    replies = await pool.replies(commands, doing=doing)
     return [
         Extent(origin=origin)
-        if _missing(reply)
+        if is_missing(reply)
         else _extent(origin, accepted(reply, f"looking at {key_text(origin.key)!r}"))
         for origin, reply in zip(origins, replies, strict=True)
     ]
 
 
-def _missing(reply: Any) -> bool:
+def is_missing(reply: Any) -> bool:
+    """Whether a server says that there is no such key."""
     return isinstance(reply, Refusal) and "no such key" in str(reply)
 
 
@@ -93,6 +129,7 @@ def _extent(origin: Origin, reply: Any) -> Extent:
         end=EntryId.parse(facts[b"last-generated-id"]),
         entry_bytes=sum(sizes) // max(1, len(sizes)),
         groups=facts[b"groups"],
+        added=facts.get(b"entries-added"),
     )
 
 
@@ -170,7 +207,7 @@ async def _look(pool: LinkPool, origins: Sequence[Origin], doing: str) -> list[_
             extent = facts if isinstance(facts, Refusal) else _extent(origin, facts)
             shard = _Shard(origin, extent, usage if isinstance(usage, int) else None)
             # Where XINFO is denied, a key that takes no memory is one that does not exist.
-            if not (_missing(facts) or (shard.refused("NOPERM") and usage is None)):
+            if not (is_missing(facts) or (shard.refused("NOPERM") and usage is None)):
                 found.append(shard)
     return found
 

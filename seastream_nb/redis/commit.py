@@ -15,7 +15,7 @@ Whatever the rule, `end()` commits all that was acknowledged, and `abort()` noth
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 # How many ids one XACK or XCLAIM names: the server does nothing else meanwhile.
@@ -154,15 +154,36 @@ class Leases:
     >>> leases.drop({b"s": [b"2-0"]})
     >>> leases.renewable(599.0), leases.renewable(601.0)
     ({b's': [b'1-0', b'3-0']}, {b's': [b'3-0']})
+    >>> leases.remember(committed=True)
+    >>> leases.drop({b"s": [b"3-0"]})
+    >>> leases.held(b"s"), leases.knows(b"s")(b"3-0")
+    ([], True)
     """
 
     def __init__(self, max_hold: float) -> None:
         self._max_hold = max_hold
         self._since: dict[bytes, dict[bytes, float]] = {}
+        self._done: dict[bytes, set[bytes]] | None = None
 
-    def held(self, key: bytes) -> Mapping[bytes, float]:
-        """The entries of one key, and since when each is held."""
-        return self._since.get(key, {})
+    def held(self, key: bytes) -> list[bytes]:
+        """The entries of one key that are held."""
+        return list(self._since.get(key, ()))
+
+    def knows(self, key: bytes) -> Callable[[bytes], bool]:
+        """Tells of an entry whether it was received: it is held, or was committed lately."""
+        held = self._since.get(key, {})
+        done = (self._done or {}).get(key, ())
+        return lambda entry_id: entry_id in held or entry_id in done
+
+    def remember(self, *, committed: bool) -> None:
+        """Whether to know also what is committed from now on.
+
+        While what is pending is read again, an answer may name an entry whose commit overtook it.
+        """
+        if not committed:
+            self._done = None
+        elif self._done is None:
+            self._done = {}
 
     def take(self, key: bytes, ids: Iterable[bytes], now: float) -> None:
         """Entries were received."""
@@ -171,6 +192,8 @@ class Leases:
     def drop(self, acks: Acks) -> None:
         """Entries were committed, or are others' now."""
         for key, ids in acks.items():
+            if self._done is not None:
+                self._done.setdefault(key, set()).update(ids)
             held = self._since.get(key, {})
             for entry_id in ids:
                 held.pop(entry_id, None)

@@ -43,10 +43,10 @@ from seastream_nb.options import ConnectOptions, ConsumerOptions
 from seastream_nb.redis import catalog
 from seastream_nb.redis.connection import accepted
 from seastream_nb.redis.fetcher import Demand, Fetcher, Shard
-from seastream_nb.redis.group import Group
 from seastream_nb.redis.grouped import GroupFetcher, GroupShard
 from seastream_nb.redis.identity import with_identity
 from seastream_nb.redis.inbox import Inbox
+from seastream_nb.redis.membership import Membership
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.realtime import RealtimeFetcher
 from seastream_nb.redis.resp import Refusal
@@ -86,7 +86,7 @@ class RedisConsumer:
         self._assigned = {origin.key: origin for origin in origins}
         self._unassigned: set[bytes] = set()
         self._doing = "reading " + ", ".join(map(repr, self._streams))
-        self._group = Group(pool, self.options) if grouped else None
+        self._group = Membership(pool, self.options) if grouped else None
         # The keys whose messages `ack()` may name, and where it notes them.
         explicit = self._group is not None and not self._group.rule.acks_itself
         self._ackable = set(self._assigned) if explicit else set()
@@ -291,7 +291,7 @@ class RedisConsumer:
             doing=self._doing,
         )
 
-    def _group_fetcher(self, group: Group) -> GroupFetcher:
+    def _group_fetcher(self, group: Membership) -> GroupFetcher:
         return GroupFetcher(
             group,
             map(self._group_shard, self._assigned.values()),

@@ -268,6 +268,7 @@ class Fetcher(ABC):
             # A replica stays one: whoever answers at the address next may be the primary.
             link.drop(str(trouble))
             raise ReadAgain(str(trouble))
+        self._pool.worked()
         return replies
 
     async def _read(self, shards: Sequence[Shard], block_ms: int | None) -> Batch:
@@ -315,7 +316,10 @@ class Fetcher(ABC):
             batch.sort()
         count = self._next_count(batch) if full and self._may_grow else self._batch_size
         self._count = min(count, self._most)
-        self._most = min(2 * self._most, max(MOST_ENTRIES, self._batch_size))
+        if full:
+            # Slowly: each time that it is too much again costs a link.
+            most = max(MOST_ENTRIES, self._batch_size)
+            self._most = min(self._most + 1 + self._most // 8, most)
 
     def _next_count(self, batch: Batch) -> int:
         """How many entries to ask for after a whole page came."""

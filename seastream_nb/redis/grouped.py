@@ -12,8 +12,8 @@ last one received are read again, before anything new.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,8 @@ from seastream_nb.keys import FIRST_ID, EntryId
 from seastream_nb.redis import wire
 from seastream_nb.redis.connection import Link, accepted
 from seastream_nb.redis.fetcher import BLOCK_MS, Fetcher, Shard
-from seastream_nb.redis.group import Group
 from seastream_nb.redis.inbox import Batch
+from seastream_nb.redis.membership import Membership
 from seastream_nb.redis.resp import Refusal
 
 # How long a read blocks where the server does not let it be ended earlier.
@@ -42,24 +42,26 @@ class GroupShard(Shard):
         start: where the group begins if it has to be created.
         make: whether the stream is created with it.
         replaying: whether pending entries after `position` come first.
-        delivered: the last entry that the group is known to have given to anybody.
+        witness: the last entry that the group is known to have given to anybody, with its
+            body: a stream that was made anew may have another one with this id.
     """
 
     start: bytes = b"0"
     make: bool = False
     replaying: bool = True
-    delivered: EntryId = FIRST_ID
+    witness: list[Any] | None = None
 
 
 class GroupFetcher(Fetcher):
     """Reads shards for a group; `start` first."""
 
-    def __init__(self, group: Group, shards: Iterable[GroupShard], **reading: Any) -> None:
+    def __init__(self, group: Membership, shards: Iterable[GroupShard], **reading: Any) -> None:
         super().__init__(shards=shards, **reading)
         self._group = group
         self._client_id: int | None = None
         self._lost_id: int | None = None
         self._busy = False
+        self._takes = False
         self._claim_at = asyncio.get_running_loop().time() + self._interval
         self._cursors: dict[bytes, bytes] = {}
 
@@ -98,12 +100,14 @@ class GroupFetcher(Fetcher):
             if not isinstance(reply, Refusal) or str(reply).startswith("BUSYGROUP"):
                 shard.trouble, shard.told, shard.awaited = None, False, False
                 shard.replaying, shard.position = True, FIRST_ID
-                shard.delivered = await self._group.last_delivered(shard.origin.key)
+                shard.witness = await self._group.last_delivered(shard.origin.key)
             elif "requires the key to exist" in str(reply):
                 # All that will be in it is sent from now on.
                 shard.start = b"0"
                 self._set_aside(shard, self._missing(shard))
             else:
+                if shard.awaited:  # it came, and is no stream
+                    shard.awaited = shard.told = False
                 await self._refused(shard, reply)
 
     def _missing(self, shard: Shard) -> StreamNotFound:
@@ -131,10 +135,25 @@ class GroupFetcher(Fetcher):
             return None
         batch = await self._claim(healthy)
         if batch is None:
-            replaying = [s for s in healthy if isinstance(s, GroupShard) and s.replaying]
-            batch = await self._read(replaying or healthy, None if replaying else self._block_ms())
+            batch = await self._replay_or_read(healthy)
         self._tell()
         return batch if len(batch) else None
+
+    async def _replay_or_read(self, shards: Sequence[Shard]) -> Batch:
+        replaying = list(filter(_replays, shards))
+        if replaying:
+            return await self._read(replaying, None)
+        with self._taking():
+            return await self._read(shards, self._block_ms())
+
+    @contextmanager
+    def _taking(self) -> Iterator[None]:
+        """A request for entries that the server will not give again."""
+        self._takes = True
+        try:
+            yield
+        finally:
+            self._takes = False
 
     def _block_ms(self) -> int:
         return SHORT_BLOCK_MS if self._client_id is None else BLOCK_MS
@@ -148,12 +167,13 @@ class GroupFetcher(Fetcher):
         assert isinstance(shard, GroupShard)
         if not entries:
             shard.replaying = False  # all that was pending came
+            self._group.replays(now=any(map(_replays, self._shards.values())))
             return
         last = EntryId.parse(entries[-1][0])
         if shard.replaying:
             entries = self._group.not_held(shard.origin.key, entries)
         else:
-            shard.delivered = last
+            shard.witness = entries[-1]
         shard.position = last
         self._keep(shard, entries, batch)
 
@@ -182,6 +202,9 @@ class GroupFetcher(Fetcher):
         super()._after_loss()
         self._lost_id = self._lost_id or self._client_id
         self._client_id = None
+        if not self._takes:
+            return  # what was asked for can be asked for again
+        self._group.replays(now=True)
         for shard in self._shards.values():
             assert isinstance(shard, GroupShard)
             shard.replaying = True
@@ -196,16 +219,18 @@ class GroupFetcher(Fetcher):
         assert isinstance(shard, GroupShard)
         self._group.forget(shard.origin.key)
         shard.start = await self._start_again(shard)
-        shard.delivered = FIRST_ID
+        shard.witness = None
         self._news.append(StreamReset(self._what_happened(shard)))
         self._set_aside(shard, self._missing(shard))
         shard.awaited, shard.retry_at = True, 0.0
 
     async def _start_again(self, shard: GroupShard) -> bytes:
         """Where to create a group that is gone: where it was, if this is still the same stream."""
-        at = shard.delivered.wire()
+        if shard.witness is None:
+            return b"0"
+        at: bytes = shard.witness[0]
         [found] = await self._ask([wire.pack(["XRANGE", shard.origin.key, at, at])])
-        return at if found and not isinstance(found, Refusal) else b"0"
+        return at if found == [shard.witness] else b"0"
 
     def _what_happened(self, shard: GroupShard) -> str:
         gone, then = "the stream or its group", "from the beginning of what is there"
@@ -239,7 +264,8 @@ class GroupFetcher(Fetcher):
         if shard is None:  # not assigned any more
             return batch
         assert isinstance(shard, GroupShard)
-        [reply] = await self._ask([self._group.claiming(key, cursor)])
+        with self._taking():
+            [reply] = await self._ask([self._group.claiming(key, cursor)])
         if isinstance(reply, Refusal) and str(reply).startswith("NOGROUP"):
             return batch  # which reading will find too
         # From Redis 7.0 on, entries that were deleted are listed behind, and pending no more.
@@ -248,6 +274,7 @@ class GroupFetcher(Fetcher):
         if len(entries) < len(claimed):
             # Redis 6.2 does not say which entries were deleted; our own pending list does.
             shard.replaying, shard.position = True, FIRST_ID
+            self._group.replays(now=True)
         self._keep(shard, self._group.not_held(key, entries), batch)
         if cursor != b"0-0":
             self._cursors[key] = cursor
@@ -281,6 +308,10 @@ class GroupFetcher(Fetcher):
                 self._shards[key] = before[key]
             else:
                 self.add(shard)
+
+
+def _replays(shard: Shard) -> bool:
+    return isinstance(shard, GroupShard) and shard.replaying and shard.trouble is None
 
 
 def _after(shard: Shard) -> bytes:

@@ -102,6 +102,10 @@ class LinkPool:
         await asyncio.sleep(pause)
         return await self.take(deadline, doing)
 
+    def worked(self) -> None:
+        """A link did what it is for: the next outage is another one, with short pauses first."""
+        self._failed_at = float("-inf")
+
     def give_back(self, link: Link) -> None:
         """Keep a healthy link for the next user."""
         self._lent.discard(link)
@@ -131,6 +135,8 @@ class LinkPool:
 
     async def packed_replies(self, packed: Sequence[bytes], *, doing: str) -> list[Any]:
         """The same for commands that are packed already."""
+        if not packed:
+            return []  # no answer would come
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.options.timeout
         link = await self.take(deadline, doing)
@@ -140,7 +146,7 @@ class LinkPool:
                 answers = await link.answer(request, deadline - loop.time())
                 trouble = next(filter(not_yet, answers), None)
                 if trouble is None:
-                    self._failed_at = float("-inf")
+                    self.worked()
                     return answers
             except LinkLost as lost:
                 trouble = lost

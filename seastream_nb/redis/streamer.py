@@ -10,7 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from seastream_nb.backend import StreamInfo
+from seastream_nb.backend import (
+    ConsumerInfo,
+    GroupInfo,
+    PendingEntry,
+    PendingQuery,
+    Shards,
+    StreamInfo,
+)
 from seastream_nb.errors import (
     AuthError,
     ConfigError,
@@ -23,10 +30,12 @@ from seastream_nb.keys import EntryId, key_bytes, key_text
 from seastream_nb.message import Origin
 from seastream_nb.options import ConnectOptions, ConsumerOptions, ProducerOptions
 from seastream_nb.page import ListPage, Page
-from seastream_nb.query import Pinned, ShardRange
-from seastream_nb.redis import catalog
+from seastream_nb.query import Pinned, Query, ShardRange
+from seastream_nb.redis import catalog, groups
+from seastream_nb.redis.admin import Administration
 from seastream_nb.redis.connection import accepted
 from seastream_nb.redis.consumer import RedisConsumer
+from seastream_nb.redis.live import LiveReader
 from seastream_nb.redis.opening import Address
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.producer import RedisProducer
@@ -36,14 +45,12 @@ from seastream_nb.redis.shards import group_by_stream
 COMPLETION_SECONDS = 0.5
 
 
-class RedisStreamer:
+class RedisStreamer(Administration):
     """The asynchronous core of a streamer on one Redis or Valkey server."""
 
     def __init__(self, address: Address, options: ConnectOptions) -> None:
-        self.url = str(address)
-        self.options = options
+        super().__init__(str(address), LinkPool(address, options), options)
         self.partial: pa.Table | None = None
-        self._pool = LinkPool(address, options)
         self._open: set[RedisProducer | RedisConsumer] = set()
         self._process = os.getpid()
 
@@ -77,6 +84,10 @@ class RedisStreamer:
         """The pages of a range."""
         return RangeReader(self._pool, shard, limit=limit, reverse=reverse)
 
+    def live(self, query: Query, pinned: Pinned) -> LiveReader:
+        """What comes after the end of every pinned shard, and to shards that are new."""
+        return LiveReader(self._pool, query, pinned)
+
     async def info(self, key: bytes) -> StreamInfo:
         """What the server says of one stream.
 
@@ -98,6 +109,20 @@ class RedisStreamer:
             for (origin, _), reply in zip(places, replies, strict=True)
         ]
         return [page for page in pages if len(page)]
+
+    async def groups(self, key: bytes, shards: Shards) -> list[GroupInfo]:
+        """The consumer groups of a stream, in each of its shards."""
+        return await groups.groups(self._pool, key, shards)
+
+    async def consumers(self, key: bytes, shards: Shards, group: bytes) -> list[ConsumerInfo]:
+        """The consumers of a group, in each shard that has it."""
+        return await groups.consumers(self._pool, key, group, shards)
+
+    async def pending(
+        self, key: bytes, shards: Shards, group: bytes, wanted: PendingQuery
+    ) -> list[PendingEntry]:
+        """What a group was given and has not acknowledged."""
+        return await groups.pending(self._pool, key, group, wanted, shards)
 
     async def catalog(self, pattern: str | None = None) -> list[StreamInfo]:
         """Every stream whose key matches a glob pattern, shards folded together."""

@@ -140,6 +140,25 @@ def test_a_read_only_connection_has_no_group_consumers(
     assert raw(url, "XINFO", "GROUPS", "ticks") == []
 
 
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        lambda streamer: streamer.producer("ticks"),
+        lambda streamer: streamer.consumer("ticks", mode="resumable"),
+        lambda streamer: streamer.consumer("ticks", mode="load_balanced", mkstream=True),
+    ],
+    ids=["producer", "resumable", "load_balanced"],
+)
+def test_what_a_read_only_connection_refuses_is_not_sent(
+    read_only: ss.Streamer, client: Any, attempt: Any
+) -> None:
+    client.config_resetstat()
+    with pytest.raises(ss.ReadOnlyError):
+        attempt(read_only)
+
+    assert client.info("commandstats").keys() <= {"cmdstat_config|resetstat", "cmdstat_info"}
+
+
 async def test_the_awaiting_facade_is_read_only_as_well(url: str) -> None:
     async with ss.connect_async(url, read_only=True) as streamer:
         assert repr(streamer) == f"<AsyncStreamer {url} [read-only]>"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -59,7 +60,17 @@ async def consumer(streamer: ss.AsyncStreamer) -> Any:
         return ids, again
 
 
+async def groups(streamer: ss.AsyncStreamer) -> Any:
+    return (await streamer["ticks"].groups())[["shard", "name", "pending", "lag"]].to_dict()
+
+
+async def pending(streamer: ss.AsyncStreamer) -> Any:
+    return (await streamer["ticks"].pending("g"))[["shard", "id", "payload"]].to_dict()
+
+
 READING: dict[str, Call] = {
+    "groups": groups,
+    "pending": pending,
     "catalog": catalog,
     "to_arrow": table,
     "last": backwards,
@@ -74,12 +85,32 @@ READING: dict[str, Call] = {
 }
 
 
+REPAIRS: dict[str, Call] = {
+    "xautoclaim": lambda streamer: streamer.claim("ticks", "g", consumer="b", min_idle=0),
+    "xack": lambda streamer: streamer.ack("ticks", "g", "1700000000001-0"),
+    "xtrim": lambda streamer: streamer.trim("ticks", max_len=1),
+    "xgroup|destroy": lambda streamer: streamer.delete_group("ticks", "g", pending="drop"),
+    "xgroup|delconsumer": lambda streamer: streamer.delete_consumer(
+        "ticks", "g", "a", pending="drop"
+    ),
+}
+
+
 @pytest.fixture
 def ticks(client: Any) -> None:
+    refill(client)
+
+
+def refill(client: Any) -> None:
+    """Ten entries in two shards, and a group that was given four and has four to get."""
+    client.flushall()
     for n in range(10):
         client.xadd(
             f"ticks:{n % 2}", {"msg": json.dumps({"n": n})}, id=f"{1_700_000_000_000 + n}-0"
         )
+    for shard in ("ticks:0", "ticks:1"):
+        client.xgroup_create(shard, "g", "0")
+        client.xreadgroup("g", "a", {shard: ">"}, count=2)
 
 
 @pytest.mark.parametrize("name", READING)
@@ -98,6 +129,32 @@ async def test_reading_gives_the_right_answer_wherever_the_link_is_cut(
             async with ss.connect_async(f"redis://{HOST}:{port}") as streamer:
                 proxy.cut_after = cut
                 assert await call(streamer) == expected, f"cut after {cut} of {whole} bytes"
+
+
+@pytest.mark.parametrize("name", REPAIRS)
+async def test_a_repair_is_sent_once_wherever_the_link_is_cut(
+    name: str, server: EmbeddedServer, client: Any
+) -> None:
+    proxy = CuttingProxy(str(server.path))
+    refill(client)
+    async with listening(proxy) as port:
+        async with ss.connect_async(f"redis://{HOST}:{port}") as streamer:
+            expected = await REPAIRS[name](streamer)
+        whole, endings = proxy.replied, []
+        for cut in [*range(0, whole, max(1, whole // POINTS)), *range(whole - 40, whole)]:
+            refill(client)
+            client.config_resetstat()
+            proxy.cut_after = None
+            async with ss.connect_async(f"redis://{HOST}:{port}") as streamer:
+                proxy.cut_after = cut
+                try:
+                    assert await REPAIRS[name](streamer) == expected
+                    endings.append("done")
+                except ss.ConnectError as error:
+                    endings.append(str(error).rpartition("; ")[2])
+            # Once for each of the two shards; nothing had to be trimmed a second time.
+            assert client.info("commandstats")[f"cmdstat_{name}"]["calls"] <= 2
+    assert set(endings) == {"done", "it may have been done, and was not tried again"}
 
 
 async def test_sending_ends_each_message_once_wherever_the_link_is_cut(
@@ -150,3 +207,23 @@ async def test_reading_from_a_server_that_went_away_is_a_connect_error(
             await call(streamer)
         assert f"redis://{HOST}:{port}" in str(caught.value)
         await streamer.close()
+
+
+async def test_following_gives_each_message_once_wherever_the_link_is_cut(
+    server: EmbeddedServer, client: Any
+) -> None:
+    proxy = CuttingProxy(str(server.path))
+    async with listening(proxy) as port:
+        # To look at the streams, then to read them, takes about 2,000 bytes.
+        for cut in range(0, 2_000, 80):
+            async with ss.connect_async(f"redis://{HOST}:{port}") as streamer:
+                stream = streamer[f"s{cut}"].select("id").first(8)
+                client.xadd(f"s{cut}:0", {"msg": "past"}, id="1-0")
+                async with aclosing(stream.follow(max_wait=0)) as batches:
+                    ids = (await anext(batches))["id"].to_pylist()
+                    proxy.cut_after = cut
+                    for n in range(2, 9):
+                        client.xadd(f"s{cut}:{n % 2}", {"msg": "x" * 10}, id=f"{n}-0")
+                    async for batch in batches:
+                        ids += batch["id"].to_pylist()
+            assert sorted(ids) == [f"{n}-0" for n in range(1, 9)], f"cut after {cut} bytes"

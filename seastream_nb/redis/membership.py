@@ -15,7 +15,7 @@ from typing import Any
 
 from seastream_nb import portal
 from seastream_nb.errors import ServerError, StreamError
-from seastream_nb.keys import FIRST_ID, EntryId, key_text
+from seastream_nb.keys import EntryId, key_text
 from seastream_nb.message import Origin
 from seastream_nb.options import ConsumerOptions
 from seastream_nb.redis import wire
@@ -36,7 +36,7 @@ RENEWALS = 3
 END_SECONDS = 5.0
 
 
-class Group:
+class Membership:
     """This consumer in its group. Used on the I/O thread, except where said.
 
     Attributes:
@@ -90,8 +90,15 @@ class Group:
 
     def not_held(self, key: bytes, entries: list[Any]) -> list[Any]:
         """The entries that this consumer does not have already."""
-        held = self._leases.held(key) if self._leases is not None else ()
-        return [entry for entry in entries if entry[0] not in held] if held else entries
+        if self._leases is None:
+            return entries
+        known = self._leases.knows(key)
+        return [entry for entry in entries if not known(entry[0])]
+
+    def replays(self, *, now: bool) -> None:
+        """Whether what is pending is read again now."""
+        if self._leases is not None:
+            self._leases.remember(committed=now)
 
     def received(self, origin: Origin, ids: list[bytes]) -> None:
         """Entries came, and are held until they are committed."""
@@ -111,17 +118,19 @@ class Group:
     def forget(self, key: bytes) -> None:
         """A stream or its group is gone, and the ids of another one may be the same."""
         if self._leases is not None:
-            self._leases.drop({key: list(self._leases.held(key))})
+            self._leases.drop({key: self._leases.held(key)})
         self._collect()
         self._ledger.forget(key)
 
-    async def last_delivered(self, key: bytes) -> EntryId:
-        """The last entry that the group has given to anybody; `0-0` where the server won't say."""
+    async def last_delivered(self, key: bytes) -> list[Any] | None:
+        """The last entry that the group has given to anybody, if it is there and may be seen."""
         [reply] = await self.pool.replies([("XINFO", "GROUPS", key)], doing=self._doing)
         for each in () if isinstance(reply, Refusal) else map(wire.pairs, reply):
             if each[b"name"] == self.name.encode():
-                return EntryId.parse(each[b"last-delivered-id"])
-        return FIRST_ID
+                at = each[b"last-delivered-id"]
+                [found] = await self.pool.replies([("XRANGE", key, at, at)], doing=self._doing)
+                return None if isinstance(found, Refusal) or not found else found[0]
+        return None
 
     def claiming(self, key: bytes, cursor: bytes) -> bytes:
         """The command that takes over entries which others left pending for too long."""
