@@ -38,16 +38,19 @@ def durable(tmp_path: Path) -> Iterator[TcpServer]:
         yield server
 
 
-@pytest.fixture(params=LANES)
+# Where servers differ, a test parametrises `matrix_tcp` with all of them.
+@pytest.fixture(
+    params=[LANES[0], *(pytest.param(lane, marks=pytest.mark.soak) for lane in LANES[1:])]
+)
 def matrix_tcp(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TcpServer]:
-    """Each server of the matrix on a TCP port, for this test alone."""
+    """A server on a TCP port for this test alone; in a soak, each of the matrix in turn."""
     with tcp_server(tmp_path, binary=require_server(request.param)) as server:
         yield server
 
 
 @pytest.fixture
 def proxy(matrix_tcp: TcpServer) -> Iterator[Proxy]:
-    """A proxy before each server of the matrix."""
+    """A proxy before that server."""
     with proxied(matrix_tcp.port) as between:
         yield between
 

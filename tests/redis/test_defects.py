@@ -415,17 +415,17 @@ CLAIMING = {"auto_claim_interval": 0.1, "auto_claim_idle": 0.5}
 
 @pytest.mark.parametrize("batch", [1, 10])
 def test_15_a_claimed_message_that_takes_long_is_not_delivered_again(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, batch: int
+    client: redis.Redis, streamer: ss.Streamer, batch: int
 ) -> None:
-    send(matrix_client, "s", *range(3))
-    dead_consumers(matrix_client, {"dead": 3})
-    consumer = matrix_streamer.consumer("s", **in_group(batch_size=batch, **CLAIMING))
+    send(client, "s", *range(3))
+    dead_consumers(client, {"dead": 3})
+    consumer = streamer.consumer("s", **in_group(batch_size=batch, **CLAIMING))
     got = consumer.take(3, PATIENCE)
     assert numbers(got) == [0, 1, 2]
     assert consumer.take(1, 1.0) == []
     acknowledge(consumer, got)
     consumer.commit()
-    assert pending(matrix_client) == 0
+    assert pending(client) == 0
 
 
 def test_16_idle_entries_behind_many_fresh_ones_are_claimed(
@@ -458,26 +458,27 @@ def test_18_every_dead_consumer_of_every_shard_is_found(
 
 
 def test_18_two_rescuers_never_get_the_same_message(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer
+    client: redis.Redis, streamer: ss.Streamer
 ) -> None:
-    send(matrix_client, "s", *range(200))
-    dead_consumers(matrix_client, {"dead": 200})
+    send(client, "s", *range(200))
+    dead_consumers(client, {"dead": 200})
     rescuers = [
-        matrix_streamer.consumer("s", **in_group(name=name, batch_size=5, **CLAIMING))
+        streamer.consumer("s", **in_group(name=name, batch_size=5, **CLAIMING))
         for name in ("one", "other")
     ]
     got: list[int] = []
 
     def rescue(consumer: ss.Consumer) -> None:
-        while messages := consumer.take(5, 2.0):
-            got.extend(numbers(messages))
+        while len(got) < 200:
+            got.extend(numbers(consumer.take(5, 0.1)))
 
     threads = [threading.Thread(target=rescue, args=(each,)) for each in rescuers]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(PATIENCE)
     assert sorted(got) == list(range(200))
+    assert [each.take(1, 0.05) for each in rescuers] == [[], []]
 
 
 def test_19_a_claim_during_a_long_replay_skips_nothing(

@@ -81,59 +81,59 @@ def test_entries_of_every_shape_come_as_they_were_sent(
 @pytest.mark.parametrize("key", ["app:orders", "a:b:1", "a:7", b"\xff:1", ":", "1"])
 @pytest.mark.parametrize("mode", MODES)
 def test_any_redis_key_can_have_a_group(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str, key: str | bytes
+    client: redis.Redis, streamer: ss.Streamer, mode: str, key: str | bytes
 ) -> None:
     """F28."""
-    consumer = matrix_streamer.consumer(key, **in_group(mode, mkstream=True))
-    send(matrix_client, key, 1)
+    consumer = streamer.consumer(key, **in_group(mode, mkstream=True))
+    send(client, key, 1)
     message = consumer.next(PATIENCE)
     assert message.payload == b"1"
     consumer.ack(message)
     consumer.commit()
-    assert matrix_client.xpending(key, "g")["pending"] == 0
+    assert client.xpending(key, "g")["pending"] == 0
 
 
 @pytest.mark.parametrize("mode", [*MODES, "realtime"])
 def test_an_idle_consumer_asks_about_once_a_second(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str
+    client: redis.Redis, streamer: ss.Streamer, mode: str
 ) -> None:
     """F28: the reference re-read such an entry 8,600 times a second."""
     for _ in range(3):
-        matrix_client.xadd("s", {b"other": b"x"})
-    consumer = matrix_streamer.consumer("s", **in_group(mode, batch_size=1))
+        client.xadd("s", {b"other": b"x"})
+    consumer = streamer.consumer("s", **in_group(mode, batch_size=1))
     assert consumer.take(1, 0.1) == []
     command = "xread" if mode == "realtime" else "xreadgroup"
-    before = calls(matrix_client, command)
+    before = calls(client, command)
     with pytest.raises(TimeoutError):
         consumer.next(1.5)
-    assert 1 <= calls(matrix_client, command) - before <= 4
+    assert 1 <= calls(client, command) - before <= 4
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_consumer_that_nobody_reads_with_asks_nothing_in_vain(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str
+    client: redis.Redis, streamer: ss.Streamer, mode: str
 ) -> None:
     """Strictly on demand: no more than a page for an unmet `next`, and none without."""
-    send(matrix_client, "s", *range(100))
-    consumer = matrix_streamer.consumer("s", **in_group(mode, batch_size=1))
+    send(client, "s", *range(100))
+    consumer = streamer.consumer("s", **in_group(mode, batch_size=1))
     time.sleep(0.2)  # to see that nothing happens
-    assert pending(matrix_client) == 0
+    assert pending(client) == 0
     assert numbers(consumer.take(3, PATIENCE)) == [0, 1, 2]
     time.sleep(0.2)
-    assert pending(matrix_client) == 3
+    assert pending(client) == 3
     with pytest.raises(TimeoutError):
-        matrix_streamer.consumer("absent", **in_group(mode, mkstream=True)).next(0.01)
+        streamer.consumer("absent", **in_group(mode, mkstream=True)).next(0.01)
 
 
 @pytest.mark.parametrize("auto_commit", ["delayed", "rolling"])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_prefetching_consumer_holds_one_page_ahead_and_no_more(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str, auto_commit: str
+    client: redis.Redis, streamer: ss.Streamer, mode: str, auto_commit: str
 ) -> None:
-    send(matrix_client, "s", *range(200))
+    send(client, "s", *range(200))
     how = in_group(mode, auto_commit=auto_commit, auto_commit_delay=60, batch_size=10)
-    consumer = matrix_streamer.consumer("s", **how)
+    consumer = streamer.consumer("s", **how)
     assert numbers(consumer.take(5, PATIENCE)) == [0, 1, 2, 3, 4]
     time.sleep(0.2)  # to see that nothing more happens
-    assert 10 <= pending(matrix_client) <= 30
+    assert 10 <= pending(client) <= 30
     assert numbers(consumer.take(195, PATIENCE)) == list(range(5, 200))

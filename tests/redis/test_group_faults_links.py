@@ -19,7 +19,7 @@ from tests.redis.consuming import calls, numbers, send
 from tests.redis.crew import crew, judge
 from tests.redis.groups import Peer, all_acked, owners, pending
 from tests.redis.test_conformance_interop import in_group
-from tests.servers import TcpServer, eventually, plain_client
+from tests.servers import LANES, TcpServer, eventually, plain_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +92,7 @@ def test_a_half_open_link_is_given_up_and_nothing_is_lost(
         judge(hired)
 
 
+@pytest.mark.parametrize("matrix_tcp", LANES, indirect=True)
 @pytest.mark.parametrize("silent", [False, True], ids=["reset", "half open"])
 @pytest.mark.parametrize("mode", ["resumable", "load_balanced"])
 def test_a_read_that_is_delivered_late_over_its_old_link_strands_nothing(
@@ -114,6 +115,7 @@ def test_a_read_that_is_delivered_late_over_its_old_link_strands_nothing(
     assert pending(direct) == 0
 
 
+@pytest.mark.parametrize("matrix_tcp", LANES, indirect=True)
 @pytest.mark.parametrize("mode", ["resumable", "load_balanced"])
 def test_a_read_whose_reply_is_lost_is_recovered_from_the_own_pending_list(
     proxy: Proxy, direct: redis.Redis, mode: str
@@ -175,6 +177,7 @@ def test_the_group_is_created_although_the_link_breaks_meanwhile(
             proxy.disarm()
 
 
+@pytest.mark.parametrize("matrix_tcp", LANES, indirect=True)
 def test_a_claim_whose_link_breaks_is_made_again(proxy: Proxy, direct: redis.Redis) -> None:
     """Defect 17."""
     send(direct, "s", *range(40))

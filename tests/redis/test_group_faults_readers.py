@@ -55,21 +55,21 @@ with ss.connect(sys.argv[1]) as streamer:
 
 
 def test_what_a_killed_process_held_is_delivered_to_another_soon(
-    matrix_url: str, matrix_client: redis.Redis, matrix_streamer: ss.Streamer
+    url: str, client: redis.Redis, streamer: ss.Streamer
 ) -> None:
     """F24: 500 pending entries, SIGKILL; reclaimed within the idle time and a second."""
-    send(matrix_client, "s", *range(500))
+    send(client, "s", *range(500))
     how = in_group(auto_claim_idle=1, auto_claim_interval=0.2, batch_size=100)
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, matrix_url],
+        [sys.executable, "-c", HOLDER, url],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as victim:
         assert victim.stdout is not None
         assert victim.stdout.readline() == "500\n"
-        assert set(owners(matrix_client).values()) == {"victim"}
-        consumer = matrix_streamer.consumer("s", **how)
+        assert set(owners(client).values()) == {"victim"}
+        consumer = streamer.consumer("s", **how)
         assert consumer.take(1, 1.5) == []  # it is alive and renews its lease
         victim.kill()
     killed = time.monotonic()
@@ -80,7 +80,7 @@ def test_what_a_killed_process_held_is_delivered_to_another_soon(
     for message in got:
         consumer.ack(message)
     consumer.commit()
-    assert pending(matrix_client) == 0
+    assert pending(client) == 0
 
 
 # Interrupts
@@ -103,20 +103,20 @@ def alarm() -> Iterator[Callable[[float], None]]:
 
 @pytest.mark.parametrize("auto_commit", ["delayed", "disabled"])
 def test_reads_that_are_interrupted_again_and_again_strand_nothing(
-    matrix_client: redis.Redis,
-    matrix_streamer: ss.Streamer,
+    client: redis.Redis,
+    streamer: ss.Streamer,
     alarm: Callable[[float], None],
     auto_commit: str,
 ) -> None:
     """F25: each interrupt races with a message; none is lost, none waits in the pending list."""
     how = in_group("resumable", auto_commit=auto_commit, mkstream=True, batch_size=3)
-    consumer = matrix_streamer.consumer("s", **how)
+    consumer = streamer.consumer("s", **how)
     chance = random.Random(25)
     got: list[ss.Message] = []
     returned: list[float] = []
     for turn in range(70):
         after = chance.uniform(0.001, 0.01)
-        sender = threading.Timer(after, send, (matrix_client, "s", turn))
+        sender = threading.Timer(after, send, (client, "s", turn))
         sender.start()
         started = time.monotonic()
         try:
@@ -134,14 +134,14 @@ def test_reads_that_are_interrupted_again_and_again_strand_nothing(
         for message in got:
             consumer.ack(message)
     consumer.end()
-    assert pending(matrix_client) == 0
+    assert pending(client) == 0
 
 
 async def test_reads_that_are_cancelled_again_and_again_strand_nothing(
-    matrix_url: str, matrix_client: redis.Redis
+    url: str, client: redis.Redis
 ) -> None:
     """F25."""
-    async with ss.connect_async(matrix_url) as streamer:
+    async with ss.connect_async(url) as streamer:
         how = in_group("load_balanced", mkstream=True, batch_size=3)
         consumer = await streamer.consumer("s", **how)
         chance = random.Random(26)
@@ -150,7 +150,7 @@ async def test_reads_that_are_cancelled_again_and_again_strand_nothing(
         for turn in range(70):
             waiting = asyncio.create_task(consumer.next())
             await asyncio.sleep(chance.uniform(0, 0.004))
-            send(matrix_client, "s", turn)
+            send(client, "s", turn)
             started = time.monotonic()
             waiting.cancel()
             try:
@@ -164,17 +164,17 @@ async def test_reads_that_are_cancelled_again_and_again_strand_nothing(
         for message in got:
             consumer.ack(message)
         await consumer.commit()
-    assert pending(matrix_client) == 0
+    assert pending(client) == 0
 
 
 @pytest.mark.parametrize("auto_commit", ["delayed", "disabled"])
 def test_seeks_in_the_middle_of_reads_strand_nothing(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, auto_commit: str
+    client: redis.Redis, streamer: ss.Streamer, auto_commit: str
 ) -> None:
     """F25: whatever a seek cut off comes when the group is resumed."""
-    ids = send(matrix_client, "s", *range(60))
+    ids = send(client, "s", *range(60))
     how = in_group("load_balanced", auto_commit=auto_commit, auto_commit_delay=0, batch_size=4)
-    consumer = matrix_streamer.consumer("s", **how)
+    consumer = streamer.consumer("s", **how)
     own: list[ss.Message] = []
     taken: list[float] = []
     while len(own) < 60:
@@ -191,7 +191,7 @@ def test_seeks_in_the_middle_of_reads_strand_nothing(
     assert sorted(numbers(own)) == list(range(60))
     assert median(taken) < 0.2
     consumer.end()
-    assert pending(matrix_client) == 0
+    assert pending(client) == 0
 
 
 @pytest.mark.parametrize("operations", [300, pytest.param(2_000, marks=pytest.mark.soak)])

@@ -21,7 +21,7 @@ from tests.redis.crew import crew, judge
 from tests.redis.groups import Peer, all_acked, pending
 from tests.redis.proxy import proxied
 from tests.redis.test_conformance_interop import MODES, in_group
-from tests.servers import TcpServer, eventually, plain_client, raw, tcp_server
+from tests.servers import LANES, TcpServer, eventually, plain_client, raw, tcp_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,6 +64,7 @@ def test_a_server_that_is_killed_and_comes_back_with_its_data_loses_nothing(
         judge(hired)
 
 
+@pytest.mark.parametrize("matrix_tcp", LANES, indirect=True)
 @pytest.mark.parametrize("mode", MODES)
 def test_a_server_that_comes_back_empty_is_told_once_and_read_from_its_beginning(
     matrix_tcp: TcpServer, mode: str

@@ -166,12 +166,12 @@ def test_a_deleted_stream_that_nobody_may_create_is_waited_for(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_commit_to_a_stream_that_is_gone_is_no_hang(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str
+    client: redis.Redis, streamer: ss.Streamer, mode: str
 ) -> None:
-    send(matrix_client, "s", 0)
-    consumer = matrix_streamer.consumer("s", **in_group(mode))
+    send(client, "s", 0)
+    consumer = streamer.consumer("s", **in_group(mode))
     consumer.ack(consumer.next(PATIENCE))
-    matrix_client.delete("s")
+    client.delete("s")
     try:
         consumer.commit()
     except ss.StreamError as error:
@@ -223,18 +223,18 @@ def test_a_stream_that_is_made_again_with_lower_ids_is_read_from_its_beginning(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_stream_that_stays_deleted_makes_no_hot_loop(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer, mode: str
+    client: redis.Redis, streamer: ss.Streamer, mode: str
 ) -> None:
-    send(matrix_client, "s", 0)
-    consumer = matrix_streamer.consumer("s", **in_group(mode))
+    send(client, "s", 0)
+    consumer = streamer.consumer("s", **in_group(mode))
     consumer.next(PATIENCE)
-    matrix_client.delete("s")
+    client.delete("s")
     with pytest.raises(ss.StreamReset):
         consumer.next(PATIENCE)
-    before = matrix_client.info("stats")["total_commands_processed"]
+    before = client.info("stats")["total_commands_processed"]
     with pytest.raises(TimeoutError):
         consumer.next(1.0)
-    assert matrix_client.info("stats")["total_commands_processed"] - before < 100
+    assert client.info("stats")["total_commands_processed"] - before < 100
 
 
 @pytest.mark.parametrize("mode", MODES)

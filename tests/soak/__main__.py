@@ -136,7 +136,9 @@ class Soak:
         if job.process is None:
             return
         job.kill()
-        with plain_client(self.server.url) as client:
+        found = []
+        # It may have died before there was a group.
+        with plain_client(self.server.url) as client, suppress(redis.ResponseError):
             found = client.xpending_range(STREAM, job.group, "-", "+", 100_000, job.name)
         held = {each["message_id"].decode() for each in found}
         self.deaths.append(Death(time.time(), job.group, job.name, held))

@@ -21,7 +21,7 @@ CLAIM_IDLE = 2.0
 def produce(url: str, name: str, out: TextIO) -> None:
     """Send numbered messages until told to stop; write down each one that was acknowledged."""
     stop = _on_request()
-    with ss.connect(url, timeout=20) as streamer:
+    with ss.connect(url, timeout=20, wait=True) as streamer:
         try:
             producer = streamer.producer(STREAM, idempotent=True)
         except ss.Unsupported:
@@ -42,7 +42,7 @@ def produce(url: str, name: str, out: TextIO) -> None:
 def consume(url: str, group: str, name: str, out: TextIO) -> None:
     """Take messages until told to stop; write each down, then acknowledge it."""
     stop = _on_request()
-    with ss.connect(url, timeout=20) as streamer:
+    with ss.connect(url, timeout=20, wait=True) as streamer:
         consumer = streamer.consumer(
             STREAM,
             mode="load_balanced",
