@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 import redis
@@ -55,11 +56,12 @@ class Job:
         self.process, self.back_at = None, time.monotonic() + RESTART
 
     def stop(self) -> int:
-        """Ask it to end; its exit status."""
-        if self.process is None:
+        """Ask it to end, for good; its exit status."""
+        process, self.process, self.back_at = self.process, None, inf
+        if process is None:
             return 0
-        self.process.terminate()
-        return self.process.wait(60)
+        process.terminate()
+        return process.wait(60)
 
     def lines(self) -> list[list[str]]:
         """What was written in whole lines: a kill may cut the last one."""
@@ -168,11 +170,11 @@ class Soak:
         log = {entry.decode() for entry, _ in entries}
         twice = len(entries) - len({fields[b"msg"] for _, fields in entries})
         lost = len(acked - log)
-        print(f"sent       {len(acked):,} acknowledged, {len(log):,} in the stream")
-        print(f"           lost {lost}, sent twice {twice}")
+        print(f"sent        {len(acked):,} acknowledged, {len(log):,} in the stream")
+        print(f"            lost {lost}, sent twice {twice}")
         for group in GROUPS:
             lost += self.report_group(group, log)
-        print("faults     " + ", ".join(f"{count} {what}" for what, count in self.done.items()))
+        print("faults      " + ", ".join(f"{count} {what}" for what, count in self.done.items()))
         return lost == 0
 
     def report_group(self, group: str, log: set[str]) -> int:
@@ -190,9 +192,9 @@ class Soak:
         ]
         lost = len(log - received.keys())
         again = sum(map(len, received.values())) - len(received)
-        print(f"group {group:<5}received {len(received):,}, lost {lost}, duplicated {again}")
+        print(f"group {group:<6}received {len(received):,}, lost {lost}, duplicated {again}")
         print(
-            f"           {len(deaths)} deaths, {len(waits)} entries claimed or replayed, "
+            f"            {len(deaths)} deaths, {len(waits)} entries claimed or replayed, "
             f"slowest recovery {max(waits, default=0):.1f} s"
         )
         return lost
@@ -213,7 +215,7 @@ def soak(seconds: float, seed: int, program: str | None) -> bool:
             proxied(server.port) as proxy,
         ):
             run = Soak(server, proxy, random.Random(seed), jobs)
-            print(f"soak       {seconds:.0f} s, seed {seed}, {server.url}", flush=True)
+            print(f"soak        {seconds:.0f} s, seed {seed}, {server.url}", flush=True)
             try:
                 run.run(seconds)
                 bad = run.finish()
@@ -222,7 +224,7 @@ def soak(seconds: float, seed: int, program: str | None) -> bool:
                     if job.process is not None:
                         job.process.kill()
             if bad or run.done["crashed"]:
-                print(f"           {bad} processes ended with an error")
+                print(f"            {bad} processes ended with an error")
             return run.report() and bad == 0 and run.done["crashed"] == 0
 
 
