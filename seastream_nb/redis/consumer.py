@@ -28,21 +28,14 @@ from seastream_nb.errors import (
     ConsumerClosed,
     StreamError,
 )
-from seastream_nb.keys import (
-    FIRST_ID,
-    MAX_U64,
-    EntryId,
-    SeqPos,
-    is_legal,
-    key_bytes,
-    key_text,
-    shard_key,
-)
+from seastream_nb.keys import FIRST_ID, EntryId, SeqPos
 from seastream_nb.message import Message, MessageHeader, Origin
 from seastream_nb.options import ConnectOptions, ConsumerOptions
 from seastream_nb.redis import catalog
+from seastream_nb.redis.aside import Shard
+from seastream_nb.redis.assignment import Assignment
 from seastream_nb.redis.connection import accepted
-from seastream_nb.redis.fetcher import Demand, Fetcher, Shard
+from seastream_nb.redis.fetcher import Demand
 from seastream_nb.redis.grouped import GroupFetcher, GroupShard
 from seastream_nb.redis.identity import with_identity
 from seastream_nb.redis.inbox import Inbox
@@ -50,7 +43,6 @@ from seastream_nb.redis.membership import Membership
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.realtime import RealtimeFetcher
 from seastream_nb.redis.resp import Refusal
-from seastream_nb.redis.shards import literal, may_have_shards
 from seastream_nb.times import Edge, Instant, Position, When, after, parse_when, resolve
 
 _STAMPED = frozenset({Message, MessageHeader})
@@ -82,20 +74,20 @@ class RedisConsumer:
         self.options = with_identity(options) if grouped else options
         self._pool = pool
         self._release = release
-        self._streams = tuple(dict.fromkeys(origin.stream for origin in origins))
-        self._assigned = {origin.key: origin for origin in origins}
-        self._unassigned: set[bytes] = set()
-        self._doing = "reading " + ", ".join(map(repr, self._streams))
+        self._assignment = Assignment(origins, pool.options)
+        self._doing = f"reading {self._assignment}"
         self._group = Membership(pool, self.options) if grouped else None
         # The keys whose messages `ack()` may name, and where it notes them.
-        explicit = self._group is not None and not self._group.rule.acks_itself
-        self._ackable = set(self._assigned) if explicit else set()
+        self._ackable: set[bytes] = set()
         self._acked = deque() if self._group is None else self._group.acked
+        self._note_ackable()
         ahead = self._group is None or self._group.rule.reads_ahead
         self._demand = Demand(ahead=ahead)
         self.inbox = Inbox() if self._group is None else self._group.inbox
         self._own = None if self._group is None else self._group_fetcher(self._group)
-        self._fetcher: Fetcher = self._own or self._fetcher_from([], FIRST_ID)
+        self._sought: RealtimeFetcher | None = None
+        # Where a shard that appears after a seek is begun.
+        self._begin_new = FIRST_ID
         self._discovering: asyncio.Task[None] | None = None
         self._pausing: asyncio.Task[None] | None = None
         self._closed = False
@@ -110,7 +102,7 @@ class RedisConsumer:
         else:
             earliest = self.options.auto_stream_reset == "earliest"
             await self._place(Edge.EARLIEST if earliest else Edge.LATEST)
-        if self._pool.options.shards == "auto":
+        if self._assignment.growing:
             self._discovering = asyncio.create_task(self._discover(), name="seastream shards")
 
     @property
@@ -123,7 +115,7 @@ class RedisConsumer:
     @property
     def stream_shards(self) -> list[tuple[str, int]]:
         """The assigned shards, as (stream key, shard)."""
-        return sorted({(origin.stream, origin.shard) for origin in self._assigned.values()})
+        return self._assignment.stream_shards
 
     def assign(self, key: str | bytes, shard: int) -> None:
         """Read this shard too, from the next seek, rewind or return to the group on.
@@ -131,14 +123,8 @@ class RedisConsumer:
         Raises:
             ConfigError: the consumer was not created on this stream, or it has no such shard.
         """
-        for origin in self._origins(key, shard):
-            self._unassigned.discard(origin.key)
-            self._assign(origin)
-
-    def _assign(self, origin: Origin) -> None:
-        self._assigned.setdefault(origin.key, origin)
-        if self._group is not None and not self._group.rule.acks_itself:
-            self._ackable.add(origin.key)
+        self._assignment.assign(key, shard)
+        self._note_ackable()
 
     def unassign(self, key: str | bytes, shard: int) -> None:
         """Stop reading this shard, from the next seek, rewind or return to the group on.
@@ -146,50 +132,30 @@ class RedisConsumer:
         Raises:
             ConfigError: the shard is not assigned.
         """
-        held = [origin.key for origin in self._origins(key, shard) if origin.key in self._assigned]
-        if not held:
-            raise ConfigError(f"shard {shard} of {key!r} is not assigned to this consumer")
-        for each in held:
-            self._unassigned.add(each)
-            del self._assigned[each]
+        self._assignment.unassign(key, shard)
 
-    def _origins(self, key: str | bytes, shard: int) -> list[Origin]:
-        """The Redis keys of one shard."""
-        name = key_text(key_bytes(key))
-        if name not in self._streams:
-            streams = ", ".join(map(repr, self._streams))
-            raise ConfigError(f"{name!r} is no stream of this consumer, which reads {streams}")
-        sharded = self._pool.options.shards == "auto" and is_legal(name)
-        if type(shard) is not int or not 0 <= shard <= MAX_U64 or (shard and not sharded):
-            raise ConfigError(f"{name!r} has no shard {shard!r}")
-        unit_ns = self._pool.options.unit_ns
-        # Shard 0 is the plain key and `NAME:0`, as when shards are discovered.
-        plain = [literal(key_bytes(key), unit_ns)] if shard == 0 else []
-        own = [Origin(name, shard, shard_key(name, shard), unit_ns)] if sharded else []
-        return plain + own
+    def _note_ackable(self) -> None:
+        if self._group is not None and not self._group.rule.acks_itself:
+            self._ackable.update(self._assignment.keys)
 
     async def _discover(self) -> None:
         """Read shards that appear later: what they hold was sent after this consumer began."""
-        loop = asyncio.get_running_loop()
-        keys = [key_bytes(stream) for stream in self._streams]
-        keys = [key for key in keys if key in self._assigned and may_have_shards(key)]
-        took = 0.0
-        while keys:
+        loop, took = asyncio.get_running_loop(), 0.0
+        while True:
             await asyncio.sleep(max(DISCOVERY_SECONDS, took / DISCOVERY_SHARE))
             started = loop.time()
             with suppress(StreamError):  # reading itself will tell
-                for key in keys:
-                    self._found(await catalog.discover(self._pool, key))
+                for key in self._assignment.growing:
+                    self._add(self._assignment.find(await catalog.discover(self._pool, key)))
             took = loop.time() - started
 
-    def _found(self, origins: Iterable[Origin]) -> None:
+    def _add(self, origins: Iterable[Origin]) -> None:
+        self._note_ackable()
         for origin in origins:
-            if origin.key not in self._assigned and origin.key not in self._unassigned:
-                self._assign(origin)
-                if self._own is not None:
-                    self._own.add(GroupShard(origin))
-                if self._fetcher is not self._own:
-                    self._fetcher.add(Shard(origin, self._begin_new))
+            if self._own is not None:
+                self._own.add(GroupShard(origin))
+            if self._sought is not None:
+                self._sought.add(Shard(origin, self._begin_new))
 
     # Where to read.
 
@@ -234,30 +200,38 @@ class RedisConsumer:
         self._require_open()
         if self._group is None or self._own is None:
             raise ConfigError(f"{self._doing}: a consumer in realtime mode has no group")
-        if self._fetcher is not self._own:
-            self._fetcher.stop()
-        self._own.assign([self._group_shard(origin) for origin in self._assigned.values()])
-        self._switch(self._own, self._group.inbox)
+        if self._sought is not None:
+            self._sought.stop()
+            self._sought = None
+        self._own.assign(map(self._group_shard, self._assignment))
+        self._switch(self._group.inbox)
 
     async def _place(self, position: Position) -> None:
         """Read all assigned shards from a position on, and forget what was read before."""
         self._require_open()
-        origins = list(self._assigned.values())
+        origins, begin_new = list(self._assignment), FIRST_ID
         if position is Edge.LATEST:
             shards = await self._tails(origins)
-            begin_new = FIRST_ID
         else:
             shards = [Shard(each, after(position, unit_ns=each.unit_ns)) for each in origins]
             begin_new = after(position, unit_ns=self._pool.options.unit_ns)
         self._require_open()  # it may have ended while the server was asked
-        if self._fetcher is self._own and self._own is not None:
+        if self._sought is not None:
+            self._sought.stop()
+        elif self._own is not None:
             self._pausing = asyncio.create_task(self._own.pause(PAUSE_SECONDS))
-        else:
-            self._fetcher.stop()
-        self._switch(self._fetcher_from(shards, begin_new), Inbox())
+        self._sought, self._begin_new = self._reader(shards), begin_new
+        self._switch(Inbox())
 
-    def _switch(self, fetcher: Fetcher, inbox: Inbox) -> None:
-        self._fetcher, self.inbox = fetcher, inbox
+    @property
+    def _fetcher(self) -> RealtimeFetcher | GroupFetcher:
+        """What reads now."""
+        fetcher = self._sought or self._own
+        assert fetcher is not None
+        return fetcher
+
+    def _switch(self, inbox: Inbox) -> None:
+        self.inbox = inbox
         if self._demand.wanted:
             self._fetcher.go_on()
         self._demand.announce()
@@ -280,8 +254,7 @@ class RedisConsumer:
         entries = accepted(reply, self._doing)
         return EntryId.parse(entries[0][0]) if entries else FIRST_ID
 
-    def _fetcher_from(self, shards: Iterable[Shard], begin_new: EntryId) -> Fetcher:
-        self._begin_new = begin_new
+    def _reader(self, shards: Iterable[Shard]) -> RealtimeFetcher:
         return RealtimeFetcher(
             self._pool,
             shards,
@@ -294,7 +267,7 @@ class RedisConsumer:
     def _group_fetcher(self, group: Membership) -> GroupFetcher:
         return GroupFetcher(
             group,
-            map(self._group_shard, self._assigned.values()),
+            map(self._group_shard, self._assignment),
             pool=self._pool,
             batch_size=self.options.batch_size,
             may_grow=self._demand.ahead and self.options.mode == "resumable",
@@ -303,9 +276,7 @@ class RedisConsumer:
         )
 
     def _group_shard(self, origin: Origin) -> GroupShard:
-        siblings = sum(each.stream == origin.stream for each in self._assigned.values()) > 1
-        # Beside shards the plain key is often not there, and needs not be.
-        optional = siblings and origin.key == key_bytes(origin.stream)
+        optional = self._assignment.is_optional(origin)
         earliest = self.options.auto_stream_reset == "earliest"
         return GroupShard(
             origin,
@@ -365,7 +336,7 @@ class RedisConsumer:
 
     async def _give_up(self, most: float) -> None:
         """Nobody waits any more: on demand, take nothing from the group that nobody wants."""
-        if self._own is not None and self._fetcher is self._own and not self._demand.wanted:
+        if self._own is not None and self._sought is None and not self._demand.wanted:
             await self._own.pause(PAUSE_SECONDS)
             self._put(most)
 
@@ -404,7 +375,7 @@ class RedisConsumer:
             )
         if type(message) not in _STAMPED:
             raise TypeError(f"ack() takes a message or its header, not {type(message).__name__}")
-        if message.stream not in self._streams:
+        if message.stream not in self._assignment.streams:
             raise AckNotAllowed(f"{self._doing}: a message of {message.stream!r} is not of these")
 
     async def commit(self) -> None:
@@ -465,7 +436,7 @@ class RedisConsumer:
                 await self._own.pause(PAUSE_SECONDS)
                 await self._group.close(commit=commit)
         finally:
-            self._fetcher.stop()
-            if self._own is not None:
-                self._own.stop()
+            for fetcher in (self._sought, self._own):
+                if fetcher is not None:
+                    fetcher.stop()
             self.inbox = Inbox()

@@ -14,12 +14,10 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 from seastream_nb.errors import ServerError, StreamError
-from seastream_nb.keys import FIRST_ID, EntryId
-from seastream_nb.message import Origin
+from seastream_nb.redis.aside import ASIDE_SECONDS, S, Shards
 from seastream_nb.redis.connection import Link, LinkLost, refused
 from seastream_nb.redis.inbox import Batch
 from seastream_nb.redis.pool import LinkPool, not_yet
@@ -27,8 +25,6 @@ from seastream_nb.redis.resp import Refusal
 
 # A link that says nothing for longer than this and the timeout is dead.
 BLOCK_MS = 1_000
-# How long a shard that was refused is left alone.
-ASIDE_SECONDS = 0.5
 # While whole pages come, the next one may be longer: up to so many entries, or bytes of payload.
 MOST_ENTRIES = 2_000
 MOST_BYTES = 4 * 2**20
@@ -74,33 +70,11 @@ class Demand:
         await self._changed.wait()
 
 
-@dataclass(slots=True)
-class Shard:
-    """One key that is read, and where reading stands.
-
-    Attributes:
-        position: the entry after which reading goes on.
-        trouble: why it is set aside, if it is.
-        told: whether the user knows.
-        retry_at: when to look again, in the loop's time.
-        reached: whether the stream has held the position, as none must have after a seek.
-        awaited: whether it is missing and its absence is no error: it was there, or may come.
-    """
-
-    origin: Origin
-    position: EntryId = FIRST_ID
-    trouble: StreamError | None = None
-    told: bool = False
-    retry_at: float = 0.0
-    reached: bool = False
-    awaited: bool = False
-
-
 class ReadAgain(Exception):
     """The server did not answer or was not ready: what was asked has to be asked anew."""
 
 
-class Fetcher(ABC):
+class Fetcher(ABC, Generic[S]):
     """Reads shards until it is stopped; used on the I/O thread only.
 
     Args:
@@ -115,7 +89,7 @@ class Fetcher(ABC):
     def __init__(
         self,
         pool: LinkPool,
-        shards: Iterable[Shard],
+        shards: Iterable[S],
         *,
         batch_size: int,
         may_grow: bool,
@@ -123,7 +97,7 @@ class Fetcher(ABC):
         doing: str,
     ) -> None:
         self._pool = pool
-        self._shards = {shard.origin.key: shard for shard in shards}
+        self._shards = Shards(shards)
         self._batch_size = self._count = batch_size
         self._may_grow = may_grow
         self._most = max(MOST_ENTRIES, batch_size)
@@ -160,9 +134,9 @@ class Fetcher(ABC):
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="seastream consumer")
 
-    def add(self, shard: Shard) -> None:
+    def add(self, shard: S) -> None:
         """Read one more shard, from the next request on."""
-        self._shards.setdefault(shard.origin.key, shard)
+        self._shards.add(shard)
         self._demand.announce()
 
     def stop(self) -> None:
@@ -180,11 +154,11 @@ class Fetcher(ABC):
         """
 
     @abstractmethod
-    def _request(self, shards: Sequence[Shard], block_ms: int | None) -> bytes:
+    def _request(self, shards: Sequence[S], block_ms: int | None) -> bytes:
         """The command that reads these shards on."""
 
     @abstractmethod
-    def _received(self, shard: Shard, entries: list[Any], batch: Batch) -> None:
+    def _received(self, shard: S, entries: list[Any], batch: Batch) -> None:
         """Add the entries that came to a batch, and move on behind them."""
 
     def _after_loss(self) -> None:
@@ -195,7 +169,7 @@ class Fetcher(ABC):
         self._most = max(1, self._count // 2)
         self._count = min(self._count, self._most)
 
-    async def _prepare(self, link: Link) -> None:  # noqa: B027 - XREAD needs nothing
+    async def _prepare(self, link: Link) -> None:
         """Make a new link ready for reading."""
 
     # The loop.
@@ -271,7 +245,7 @@ class Fetcher(ABC):
         self._pool.worked()
         return replies
 
-    async def _read(self, shards: Sequence[Shard], block_ms: int | None) -> Batch:
+    async def _read(self, shards: Sequence[S], block_ms: int | None) -> Batch:
         """The messages of one request for these shards; those that are refused are set aside."""
         [reply] = await self._ask([self._request(shards, block_ms)])
         if isinstance(reply, Refusal):
@@ -283,7 +257,7 @@ class Fetcher(ABC):
         self._add(reply, batch)
         return batch
 
-    async def _probe(self, shards: Sequence[Shard]) -> Batch:
+    async def _probe(self, shards: Sequence[S]) -> Batch:
         """The messages of a request for each of these shards alone, which does not wait."""
         batch = Batch()
         replies = await self._ask([self._request([shard], None) for shard in shards])
@@ -295,16 +269,12 @@ class Fetcher(ABC):
                 await self._refused(shard, reply)
         return batch
 
-    async def _refused(self, shard: Shard, refusal: Refusal) -> None:
+    async def _refused(self, shard: S, refusal: Refusal) -> None:
         """Set a shard aside that the server refuses to read."""
         error = refused(refusal, f"reading {shard.origin.stream!r}")
         if not isinstance(error, ServerError):
             raise error
         self._set_aside(shard, error)
-
-    def _set_aside(self, shard: Shard, error: StreamError) -> None:
-        shard.trouble = error
-        shard.retry_at = asyncio.get_running_loop().time() + ASIDE_SECONDS
 
     def _add(self, reply: Any, batch: Batch) -> None:
         streams = reply or ()
@@ -328,29 +298,17 @@ class Fetcher(ABC):
 
     # Shards that were refused.
 
-    def _healthy(self) -> list[Shard]:
-        return [shard for shard in self._shards.values() if shard.trouble is None]
+    def _set_aside(self, shard: S, error: StreamError) -> None:
+        self._shards.set_aside(shard, error, asyncio.get_running_loop().time())
 
-    def _to_retry(self) -> list[Shard]:
-        """The shards that were set aside and should be asked again."""
+    def _to_retry(self) -> list[S]:
         now = asyncio.get_running_loop().time()
-        troubled = [shard for shard in self._shards.values() if shard.trouble is not None]
-        # Somebody waits: what he is told next should be true now.
-        urgent = self._demand.waiting > 0
-        alone = len(troubled) == len(self._shards)
-        return [
-            shard
-            for shard in troubled
-            if now >= shard.retry_at or (urgent and not shard.awaited and (alone or not shard.told))
-        ]
+        return self._shards.to_retry(now, urgent=self._demand.waiting > 0)
 
     def _tell(self) -> None:
-        """Tell of shards that are still set aside, once, when somebody is there to hear it."""
+        """Tell of shards that are still set aside, when somebody is there to hear it."""
         if self._demand.waiting:
-            for shard in self._shards.values():
-                if shard.trouble is not None and not (shard.told or shard.awaited):
-                    shard.told = True
-                    self._news.append(shard.trouble)
+            self._news += self._shards.tell()
 
     async def _wait_for_a_shard(self) -> None:
         """No shard can be read now: wait for a change, or for the time to look again.
@@ -358,12 +316,11 @@ class Fetcher(ABC):
         Raises:
             StreamError: the trouble of a shard, when somebody waits for messages.
         """
-        aside = [shard for shard in self._shards.values() if shard.trouble is not None]
-        told = [shard.trouble for shard in aside if shard.trouble and not shard.awaited]
-        if told and self._demand.waiting and not self._news:
-            raise type(told[0])(*told[0].args)
+        trouble = self._shards.trouble
+        if trouble is not None and self._demand.waiting and not self._news:
+            raise type(trouble)(*trouble.args)
         with suppress(TimeoutError):
-            async with asyncio.timeout(ASIDE_SECONDS if aside else None):
+            async with asyncio.timeout(ASIDE_SECONDS if self._shards.aside else None):
                 await self._demand.change()
 
 

@@ -20,8 +20,10 @@ from typing import Any
 from seastream_nb.errors import StreamError, StreamNotFound, StreamReset
 from seastream_nb.keys import FIRST_ID, EntryId
 from seastream_nb.redis import wire
+from seastream_nb.redis.aside import Shard
+from seastream_nb.redis.claims import Claimed, Claims
 from seastream_nb.redis.connection import Link, accepted
-from seastream_nb.redis.fetcher import BLOCK_MS, Fetcher, Shard
+from seastream_nb.redis.fetcher import BLOCK_MS, Fetcher
 from seastream_nb.redis.inbox import Batch
 from seastream_nb.redis.membership import Membership
 from seastream_nb.redis.resp import Refusal
@@ -52,7 +54,7 @@ class GroupShard(Shard):
     witness: list[Any] | None = None
 
 
-class GroupFetcher(Fetcher):
+class GroupFetcher(Fetcher[GroupShard]):
     """Reads shards for a group; `start` first."""
 
     def __init__(self, group: Membership, shards: Iterable[GroupShard], **reading: Any) -> None:
@@ -62,41 +64,34 @@ class GroupFetcher(Fetcher):
         self._lost_id: int | None = None
         self._busy = False
         self._takes = False
-        self._claim_at = asyncio.get_running_loop().time() + self._interval
-        self._cursors: dict[bytes, bytes] = {}
-
-    @property
-    def _interval(self) -> float:
-        options = self._group.options
-        never = options.mode != "load_balanced" or options.auto_claim_interval is None
-        return float("inf") if never else options.auto_claim_interval or 0.0
+        balanced = group.options.mode == "load_balanced"
+        interval = group.options.auto_claim_interval if balanced else None
+        self._claims = Claims(interval, asyncio.get_running_loop().time())
 
     # Joining.
 
     async def start(self) -> None:
         """Join the group of every shard; what fails is told when somebody waits for messages."""
-        shards = list(self._shards.values())
+        shards = list(self._shards)
         commands = [self._create(shard) for shard in shards]
         replies = await self._group.pool.replies(commands, doing=self._doing)
         await self._joined(shards, replies)
 
-    def add(self, shard: Shard) -> None:
+    def add(self, shard: GroupShard) -> None:
         """Read one more shard, when its group was joined."""
         # Joined at the next turn, like one that was missing.
         shard.trouble, shard.awaited = StreamNotFound(f"{self._doing}: not joined yet"), True
         super().add(shard)
 
-    def _create(self, shard: Shard) -> list[wire.Argument]:
-        assert isinstance(shard, GroupShard)
+    def _create(self, shard: GroupShard) -> list[wire.Argument]:
         make = ["MKSTREAM"] if shard.make else []
         return ["XGROUP", "CREATE", shard.origin.key, self._group.name, shard.start, *make]
 
-    async def _join(self, shards: Sequence[Shard]) -> None:
+    async def _join(self, shards: Sequence[GroupShard]) -> None:
         await self._joined(shards, await self._ask([wire.pack(self._create(s)) for s in shards]))
 
-    async def _joined(self, shards: Sequence[Shard], replies: Sequence[Any]) -> None:
+    async def _joined(self, shards: Sequence[GroupShard], replies: Sequence[Any]) -> None:
         for shard, reply in zip(shards, replies, strict=True):
-            assert isinstance(shard, GroupShard)
             if not isinstance(reply, Refusal) or str(reply).startswith("BUSYGROUP"):
                 shard.trouble, shard.told, shard.awaited = None, False, False
                 shard.replaying, shard.position = True, FIRST_ID
@@ -110,7 +105,7 @@ class GroupFetcher(Fetcher):
                     shard.awaited = shard.told = False
                 await self._refused(shard, reply)
 
-    def _missing(self, shard: Shard) -> StreamNotFound:
+    def _missing(self, shard: GroupShard) -> StreamNotFound:
         return StreamNotFound(
             f"reading {shard.origin.stream!r} as group {self._group.name!r}: there is no such "
             "stream; send to it first, or create the consumer with mkstream=True"
@@ -129,7 +124,7 @@ class GroupFetcher(Fetcher):
         if missing := self._to_retry():
             await self._join(missing)
             self._tell()
-        healthy = self._healthy()
+        healthy = self._shards.healthy
         if not healthy:
             await self._wait_for_a_shard()
             return None
@@ -139,7 +134,7 @@ class GroupFetcher(Fetcher):
         self._tell()
         return batch if len(batch) else None
 
-    async def _replay_or_read(self, shards: Sequence[Shard]) -> Batch:
+    async def _replay_or_read(self, shards: Sequence[GroupShard]) -> Batch:
         replaying = list(filter(_replays, shards))
         if replaying:
             return await self._read(replaying, None)
@@ -158,16 +153,15 @@ class GroupFetcher(Fetcher):
     def _block_ms(self) -> int:
         return SHORT_BLOCK_MS if self._client_id is None else BLOCK_MS
 
-    def _request(self, shards: Sequence[Shard], block_ms: int | None) -> bytes:
+    def _request(self, shards: Sequence[GroupShard], block_ms: int | None) -> bytes:
         positions = {shard.origin.key: _after(shard) for shard in shards}
         group, consumer = self._group.name, self._group.consumer
         return wire.xreadgroup(group, consumer, positions, count=self._count, block_ms=block_ms)
 
-    def _received(self, shard: Shard, entries: list[Any], batch: Batch) -> None:
-        assert isinstance(shard, GroupShard)
+    def _received(self, shard: GroupShard, entries: list[Any], batch: Batch) -> None:
         if not entries:
             shard.replaying = False  # all that was pending came
-            self._group.replays(now=any(map(_replays, self._shards.values())))
+            self._group.replays(now=any(map(_replays, self._shards)))
             return
         last = EntryId.parse(entries[-1][0])
         if shard.replaying:
@@ -177,7 +171,7 @@ class GroupFetcher(Fetcher):
         shard.position = last
         self._keep(shard, entries, batch)
 
-    def _keep(self, shard: Shard, entries: list[Any], batch: Batch) -> None:
+    def _keep(self, shard: GroupShard, entries: list[Any], batch: Batch) -> None:
         blank = batch.add(shard.origin, entries, self._pool.options.field)
         self._group.received(shard.origin, [entry_id for entry_id, _ in entries])
         if blank:
@@ -205,18 +199,16 @@ class GroupFetcher(Fetcher):
         if not self._takes:
             return  # what was asked for can be asked for again
         self._group.replays(now=True)
-        for shard in self._shards.values():
-            assert isinstance(shard, GroupShard)
+        for shard in self._shards:
             shard.replaying = True
             if self._group.knows_what_it_holds:
                 # An answer to a claim has older entries than the last one received.
                 shard.position = FIRST_ID
 
-    async def _refused(self, shard: Shard, refusal: Refusal) -> None:
+    async def _refused(self, shard: GroupShard, refusal: Refusal) -> None:
         if not str(refusal).startswith("NOGROUP"):
             await super()._refused(shard, refusal)
             return
-        assert isinstance(shard, GroupShard)
         self._group.forget(shard.origin.key)
         shard.start = await self._start_again(shard)
         shard.witness = None
@@ -243,41 +235,34 @@ class GroupFetcher(Fetcher):
 
     # Claiming.
 
-    async def _claim(self, shards: Sequence[Shard]) -> Batch | None:
+    async def _claim(self, shards: Sequence[GroupShard]) -> Batch | None:
         """Messages that others left pending for too long, when it is time to look for some."""
-        now = asyncio.get_running_loop().time()
-        if not self._cursors and now >= self._claim_at:
-            self._claim_at = now + self._interval
-            self._cursors = {shard.origin.key: b"0-0" for shard in shards}
+        keys = [shard.origin.key for shard in shards]
         for _ in range(CLAIMS_AT_ONCE):
-            if not self._cursors:
+            look = self._claims.next(asyncio.get_running_loop().time(), keys)
+            if look is None:
                 break
-            key, cursor = next(iter(self._cursors.items()))
-            batch = await self._claim_from(key, cursor)
+            batch = await self._claim_from(*look)
             if len(batch):
                 return batch
         return None
 
     async def _claim_from(self, key: bytes, cursor: bytes) -> Batch:
-        del self._cursors[key]
-        batch, shard = Batch(), self._shards.get(key)
-        if shard is None:  # not assigned any more
+        batch = Batch()
+        if key not in self._shards:  # not assigned any more
             return batch
-        assert isinstance(shard, GroupShard)
+        shard = self._shards[key]
         with self._taking():
             [reply] = await self._ask([self._group.claiming(key, cursor)])
         if isinstance(reply, Refusal) and str(reply).startswith("NOGROUP"):
             return batch  # which reading will find too
-        # From Redis 7.0 on, entries that were deleted are listed behind, and pending no more.
-        cursor, claimed = accepted(reply, self._doing)[:2]
-        entries = [entry for entry in claimed if entry is not None]
-        if len(entries) < len(claimed):
-            # Redis 6.2 does not say which entries were deleted; our own pending list does.
+        claimed = Claimed.of(accepted(reply, self._doing))
+        if claimed.hidden:
+            # Our own pending list tells which entries were deleted.
             shard.replaying, shard.position = True, FIRST_ID
             self._group.replays(now=True)
-        self._keep(shard, self._group.not_held(key, entries), batch)
-        if cursor != b"0-0":
-            self._cursors[key] = cursor
+        self._keep(shard, self._group.not_held(key, claimed.entries), batch)
+        self._claims.go_on(key, claimed.cursor)
         return batch
 
     # Pausing.
@@ -301,19 +286,16 @@ class GroupFetcher(Fetcher):
 
     def assign(self, shards: Iterable[GroupShard]) -> None:
         """Read these shards from now on; those that were read before go on where they were."""
-        wanted = {shard.origin.key: shard for shard in shards}
-        before, self._shards = self._shards, {}
-        for key, shard in wanted.items():
-            if key in before:
-                self._shards[key] = before[key]
-            else:
+        wanted = list(shards)
+        self._shards.only(shard.origin.key for shard in wanted)
+        for shard in wanted:
+            if shard.origin.key not in self._shards:
                 self.add(shard)
 
 
-def _replays(shard: Shard) -> bool:
-    return isinstance(shard, GroupShard) and shard.replaying and shard.trouble is None
+def _replays(shard: GroupShard) -> bool:
+    return shard.replaying and shard.trouble is None
 
 
-def _after(shard: Shard) -> bytes:
-    assert isinstance(shard, GroupShard)
+def _after(shard: GroupShard) -> bytes:
     return shard.position.wire() if shard.replaying else b">"

@@ -9,22 +9,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from seastream_nb import portal
 from seastream_nb.errors import ServerError, StreamError
-from seastream_nb.keys import EntryId, key_text
+from seastream_nb.keys import key_text
 from seastream_nb.message import Origin
 from seastream_nb.options import ConsumerOptions
 from seastream_nb.redis import wire
-from seastream_nb.redis.commit import MOST_IDS, RULES, Acks, Leases, Ledger, chunks, count, joined
+from seastream_nb.redis.commit import RULES, Acks, Leases, Ledger, chunks, count, joined
 from seastream_nb.redis.connection import refused
 from seastream_nb.redis.inbox import Inbox
 from seastream_nb.redis.pool import LinkPool
+from seastream_nb.redis.renewal import Renewal
 from seastream_nb.redis.resp import Refusal
-from seastream_nb.redis.wire import Argument
 
 # How often it is noticed what was handed over, while something is.
 NOTICE_SECONDS = 0.05
@@ -34,6 +33,8 @@ XACKS_AT_ONCE = 10
 RENEWALS = 3
 # How long the end waits for the server to take the last commit.
 END_SECONDS = 5.0
+# How long it waits to release what is held, which is a kindness to others only.
+RELEASE_SECONDS = 1.0
 
 
 class Membership:
@@ -60,6 +61,9 @@ class Membership:
         self._ledger = Ledger(options.auto_commit_delay if delayed else 0.0)
         balanced = options.mode == "load_balanced"
         self._leases = Leases(options.max_hold) if balanced else None
+        self._renewal: Renewal | None = None
+        if self._leases is not None:
+            self._renewal = Renewal(pool, self.name, self.consumer, self._leases)
         self._renew_at = time.monotonic()
         self.acked: deque[tuple[bytes, bytes]] = deque()
         self._blank: list[Acks] = []
@@ -251,10 +255,10 @@ class Membership:
             self.notice()
             if self._is_due():
                 await self._commit_quietly()
-            if self._leases is not None and time.monotonic() >= self._renew_at:
+            if self._renewal is not None and time.monotonic() >= self._renew_at:
                 self._renew_at = time.monotonic() + self.options.auto_claim_idle / RENEWALS
                 with suppress(StreamError):
-                    await self._renew(self._leases)
+                    await self._renewal.renew(time.monotonic())
             await asyncio.sleep(NOTICE_SECONDS)
 
     def _pause(self) -> float | None:
@@ -269,46 +273,6 @@ class Membership:
         if self._leases is not None:
             times.append(self._renew_at - now)
         return max(0.0, min(times)) if times else None
-
-    # Leases.
-
-    async def _renew(self, leases: Leases) -> None:
-        """Say that what this consumer holds is being worked on; what it lost is not taken back."""
-        for key, ids in leases.renewable(time.monotonic()).items():
-            own = await self._own(key, ids)
-            if lost := [entry_id for entry_id in ids if entry_id not in own]:
-                leases.drop({key: lost})
-            await self._claim_own(key, [entry_id for entry_id in ids if entry_id in own])
-
-    async def _release(self, leases: Leases) -> None:
-        """Let others claim at once what this consumer will not work on any more."""
-        idle: list[Argument] = ["IDLE", round(self.options.auto_claim_idle * 1000) + 1]
-        for key, ids in leases.renewable(time.monotonic()).items():
-            own = await self._own(key, ids)
-            await self._claim_own(key, [entry_id for entry_id in ids if entry_id in own], *idle)
-
-    async def _own(self, key: bytes, ids: Sequence[bytes]) -> set[bytes]:
-        """Which of these are pending for this consumer, and not acknowledged or claimed."""
-        own: set[bytes] = set()
-        last = max(ids, key=EntryId.parse)
-        start = min(ids, key=EntryId.parse)
-        while True:
-            command = ("XPENDING", key, self.name, start, last, MOST_IDS, self.consumer)
-            [reply] = await self.pool.replies([command], doing=self._doing)
-            if isinstance(reply, Refusal):
-                return own
-            own.update(entry_id for entry_id, *_ in reply)
-            if len(reply) < MOST_IDS:
-                return own
-            start = b"(" + reply[-1][0]
-
-    async def _claim_own(self, key: bytes, ids: list[bytes], *options: Argument) -> None:
-        commands = [
-            ("XCLAIM", key, self.name, self.consumer, 0, *part, *options, "JUSTID")
-            for key, part in chunks({key: ids})
-        ]
-        if commands:
-            await self.pool.replies(commands, doing=self._doing)
 
     # The end.
 
@@ -329,10 +293,11 @@ class Membership:
         finally:
             if self._answering is not None:
                 self._answering.cancel()
-            if self._leases is not None:
+            if self._renewal is not None:
                 with suppress(TimeoutError, StreamError):
-                    async with asyncio.timeout(END_SECONDS / 5):
-                        await self._release(self._leases)
+                    async with asyncio.timeout(RELEASE_SECONDS):
+                        idle = self.options.auto_claim_idle
+                        await self._renewal.release(time.monotonic(), idle)
 
     async def _commit_everything(self) -> None:
         self.notice()

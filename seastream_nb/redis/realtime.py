@@ -14,7 +14,8 @@ from typing import Any
 from seastream_nb.errors import StreamReset
 from seastream_nb.keys import FIRST_ID, EntryId
 from seastream_nb.redis import wire
-from seastream_nb.redis.fetcher import BLOCK_MS, Fetcher, Shard
+from seastream_nb.redis.aside import Shard
+from seastream_nb.redis.fetcher import BLOCK_MS, Fetcher
 from seastream_nb.redis.inbox import Batch
 from seastream_nb.redis.resp import Refusal
 
@@ -22,7 +23,7 @@ from seastream_nb.redis.resp import Refusal
 LOOK_SECONDS = 2.0
 
 
-class RealtimeFetcher(Fetcher):
+class RealtimeFetcher(Fetcher[Shard]):
     """Reads shards on from their positions."""
 
     _looked_at = 0.0
@@ -33,7 +34,7 @@ class RealtimeFetcher(Fetcher):
             self._tell()
             if len(batch):
                 return batch
-        healthy = self._healthy()
+        healthy = self._shards.healthy
         if not healthy:
             await self._wait_for_a_shard()
             return None
