@@ -1,67 +1,71 @@
 """The numbered defects of the reference (section 11 of the spec): for each, the better behaviour.
 
-Where another test shows it already, it is named here instead of repeated. Files without a
-folder are in `tests/redis`; `faults_*` stands for `test_group_faults_*`.
+Where other tests show it already, a part of their names stands here instead of a repetition.
 
-     1  errors read as nothing      faults_streams: ..._is_told_once_and_reading_goes_on
-     2  replay after a reconnect    faults_links: ..._delivered_late_..., ..._its_reply_is_lost_...
-     3  replay stops too early      here; test_conformance_interop: ..._do_not_stop_the_replay_...
-     4  entries without the field   test_conformance_interop: ..._is_passed_and_acked
-     5  acks that are never freed   test_consumer: ..._nothing_grows_while_messages_pass; here
-     6  assigning a shard           test_seek_rewind: ..._is_read_from_the_next_rewind_on; here
-     7, 8  after a seek             here
+     1  errors read as nothing      is_told_once_and_reading_goes_on
+     2  replay after a reconnect    is_recovered_from_the_own_pending_list, is_delivered_late_over
+     3  replay stops too early      here; do_not_stop_the_replay
+     4  entries without the field   between_two_others_is_passed_and_acked
+     5  acks that are never freed   nothing_grows_while_messages_pass; here
+     6  assigning a shard           shard_is_read_from_the_next_rewind_on; here
+     7  reading on after a seek     here
+     8  no way back after a seek    here
      9  ack of a foreign shard      here
-    10  a name that is no text      test_conformance_interop: ..._is_passed_and_acked
+    10  a name that is no text      between_two_others_is_passed_and_acked
     11  a seek that is cancelled    here
-    12  end within the delay        test_conformance_interop: ..._commits_what_was_taken
-    13  creation that is cut off    faults_links: ..._group_is_created_although_...
+    12  end within the delay        within_the_delay_commits, although_the_links_have_just_broken
+    13  creation that is cut off    is_created_although_the_link_breaks
     14  a gap after creation        here
-    15, 16, 18, 19  claims          here; test_conformance_interop: ..._under_the_own_name
-    17  a claim that is cut off     faults_links: ..._a_claim_whose_link_breaks_...
-    20  a quiet consumer            test_conformance_interop: ..._never_looks_dead
-    21  rewind to the end           test_seek_rewind: ..._right_after_rewinding_to_the_end...; here
+    15  claimed twice               here
+    16  claims that go no further   here
+    17  a claim that is cut off     a_claim_whose_link_breaks_is_made_again
+    18  claims for the dead         here; are_claimed_under_the_own_name
+    19  a claim during a replay     here
+    20  a quiet consumer            never_looks_dead
+    21  rewind to the end           sent_right_after_rewinding_to_the_end; here
     22  answers on an idle stream   here
     23  the same key twice          here
-    24  which keys are shards       test_shards; here
-    25  LOADING, READONLY           faults_servers: ..._loading_..., ..._replica_...
+    24  which keys are shards       suffixes_that_are_no_numbers; here
+    25  LOADING, READONLY           loads_its_data_is_waited_for, becomes_a_replica_is_left
     26  immediate replays           here
-    27  large ids                   faults_entries: ..._ids_...; test_consumer: ..._cannot_hold_...
-    28  a time before 1970          test_seek_rewind: ..._before_everything_...
-    29  unassign of the last shard  test_seek_rewind: ..._until_one_is_assigned
-    30, 31  commits                 here
-    32  iteration after the end     test_consumer: ..._says_so_and_may_be_ended_again
-    33  options                     test_options: ..._consumer_option_that_cannot_be_meant; here
-    34  the server's text           test_producer: ..._refuses_in_the_middle_..., ..._fails_alone
-    35  timestamps                  test_producer: ..._is_the_time_of_the_entry
-    36  one round trip a message    test_producer: ..._over_eight_shards_...; make bench
-    37  sent twice                  test_producer_outages: ..._and_are_not_sent_again
-    38  flush that says nothing     test_producer: ..._first_failure_that_nobody_has_seen_once,
-                                    ..._queue_is_full
-    39  trim                        with the members that manage streams: their tests
-    40  sharders                    tests/test_sharders
-    41  the reserved key            test_producer: ..._that_seastreamer_forbids_is_refused
-    42  nanoseconds and clocks      test_producer: ..._do_not_overtake_each_other
-    43  time limits                 tests/test_connect_failures; test_outages: ..._silent_...;
-                                    faults_links: ..._half_open_...
-    44  parts of a URL              tests/test_url, tests/test_connect
-    45  disconnect                  test_consumer: ..._closing_the_streamer_ends_its_consumers
-    46  errors read as empty        tests/test_catalog, tests/test_ranges
+    27  large ids                   ids_of_the_full_64, that_a_sequence_number_cannot_hold
+    28  a time before 1970          before_everything_begins_with_the_first
+    29  unassign of the last shard  next_times_out_until_one_is_assigned
+    30  commits that fail           here
+    31  delays and intervals        here
+    32  iteration after the end     consumer_says_so_and_may_be_ended_again
+    33  options                     a_consumer_option_that_cannot_be_meant; here
+    34  the server's text           in_the_middle_of_a_pipeline_fails, another_type_fails_alone
+    35  timestamps                  a_timestamp_is_the_time_of_the_entry
+    36  one round trip a message    many_messages_over_eight_shards; also `make bench`
+    37  sent twice                  may_have_been_sent_and_are_not_sent_again
+    38  flush that says nothing     first_failure_that_nobody_has_seen, that_the_queue_is_full
+    39  trim                        trim_reads_times_in_the_unit, trim_keeps_the_newest
+    40  sharders                    random_shards_are_spread_evenly, no_shards_or_half_a_shard
+    41  the reserved key            a_key_that_seastreamer_forbids_is_refused
+    42  nanoseconds and clocks      nanosecond_times_do_not_overtake_each_other
+    43  time limits                 a_half_open_link_is_given_up, a_silent_server_costs_the_timeout
+    44  parts of a URL              test_credentials, test_nodes_and_database
+    45  disconnect                  closing_the_streamer_ends_its_consumers
+    46  errors read as empty        test_a_key_of_another_type
     47  the host id                 here
-    48  the empty key               test_producer: ..._that_seastreamer_forbids_is_refused
+    48  the empty key               a_key_that_seastreamer_forbids_is_refused
 
-Left out: 39 ("trim" is of another room), 49 (the reference's own command line programs, which have
-no twin here yet), 50 (clusters, which are not supported yet), and of 31 the wall clock (nothing
-can set this machine's clock; timers here are of the monotonic one).
+Left out: 49, the reference's own command line programs, which have no twin here yet; 50, clusters,
+which are not supported yet; of 31 the wall clock, which no test can set: timers here are of the
+monotonic one; and of 47 a host without a network interface.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -87,6 +91,20 @@ COMMITS = ["immediate", "delayed", "rolling", "disabled"]
 def acknowledge(consumer: ss.Consumer, messages: list[ss.Message]) -> None:
     for message in messages:
         consumer.ack(message)
+
+
+def test_the_table_above_names_tests_that_exist() -> None:
+    written = "".join(file.read_text() for file in Path(__file__).parents[1].rglob("test_*.py"))
+    names = set(re.findall(r"def (test_\w+)", written))
+    rows = re.findall(r"^ {4}[ \d]\d {2}\S.{25} (.*)$", __doc__, re.MULTILINE)
+    own = {int(number) for name in names for number in re.findall(r"^test_(\d+)_", name)}
+    own |= {9 for name in names if name.startswith("test_5_and_9")}
+    assert len(rows) == 48
+    for number, row in enumerate(rows, start=1):
+        parts = [part for part in re.findall(r"[a-z0-9_]+", row) if "_" in part]
+        assert not [part for part in parts if not any(part in name for name in names)]
+        assert parts or "here" in row
+        assert number in own or "here" not in row
 
 
 # Replay
