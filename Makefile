@@ -1,14 +1,16 @@
 # Everything runs in .venv, which the first command makes. Python 3.11 or later is all it needs.
 PYTHON ?= python3
 BIN := .venv/bin
+MINUTES ?= 3
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench soak clean
 
 help:
 	@echo "make demo    set up and see the main job done on real data"
 	@echo "make test    set up and run all tests, notebooks included"
 	@echo "make check   format, lint, types, import directions"
 	@echo "make bench   measure, as ratios to a reference in the same run"
+	@echo "make soak    minutes of faults: the longer tests, then MINUTES=3 of random kills"
 
 demo: .venv/.installed
 	@$(BIN)/python -m seastream_nb.demo
@@ -26,6 +28,10 @@ check: .venv/.installed-dev
 
 bench: .venv/.installed-dev
 	$(BIN)/python -m tests.benchmarks
+
+soak: .venv/.installed-dev
+	$(BIN)/pytest -m soak tests
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 clean:
 	rm -rf .venv build dist *.egg-info .*_cache .hypothesis

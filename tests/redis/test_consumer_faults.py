@@ -8,22 +8,14 @@ import pytest
 
 import seastream_nb as ss
 from tests.redis.consuming import numbers, send
-from tests.servers import TcpServer, eventually, plain_client, raw, tcp_server
+from tests.servers import TcpServer, eventually, plain_client, raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     import redis
 
 PATIENCE = 20.0
-
-
-@pytest.fixture
-def durable(tmp_path: Path) -> Iterator[TcpServer]:
-    """A server whose streams outlive a crash."""
-    with tcp_server(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as server:
-        yield server
 
 
 @pytest.fixture
