@@ -16,7 +16,7 @@ demo: .venv/.installed
 	@$(BIN)/python -m seastream_nb.demo
 
 test: .venv/.installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 	$(BIN)/pytest -p no:cacheprovider -o addopts= --nbval --nbval-current-env \
 		--nbval-cell-timeout=120 --nbval-sanitize-with notebooks/sanitize.cfg notebooks
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     import redis
 
+# They assert and are no test modules, so their asserts would not explain themselves.
+pytest.register_assert_rewrite("tests.contract", "tests.contract_groups", "tests.redis.crew")
+
 # No deadline: the first example pays for imports, and the machine may be busy.
 hypothesis.settings.register_profile("seastream", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("seastream")

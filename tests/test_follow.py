@@ -465,7 +465,8 @@ def test_a_key_of_another_type_is_named(streamer: ss.Streamer, client: redis.Red
         client.set("t", "text")
 
     with closing(streamer.stream("s", "t").follow()) as batches:
-        assert payloads([next(batches)]) == [0, 1]
+        found = payloads([next(batches)])
+        assert (found if len(found) == 2 else found + payloads([next(batches)])) == [0, 1]
         with (
             later(replace, lambda: blocked(client)),
             pytest.raises(ss.ServerError, match="'t': WRONGTYPE"),

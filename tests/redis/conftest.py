@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytest.register_assert_rewrite("tests.contract", "tests.contract_groups", "tests.redis.crew")
-
 
 @pytest.fixture(params=[Blocking, Awaiting])
 def consume(request: pytest.FixtureRequest, url: str) -> Iterator[Callable[..., Any]]:
