@@ -148,7 +148,6 @@ def test_the_acl_rule_for_writing_suffices_for_producers(server, sharded):
     [
         lambda streamer: streamer.consumer("s", mode="resumable", group="g"),
         lambda streamer: streamer.consumer("s", mode="load_balanced", group="g"),
-        lambda streamer: streamer.producer("s", idempotent=True),
         lambda streamer: streamer.producer("s", durability="replica"),
         lambda streamer: ss.connect("redis://localhost", cluster=True),
         lambda streamer: ss.connect(Path("recording.ss")),
@@ -158,7 +157,6 @@ def test_the_acl_rule_for_writing_suffices_for_producers(server, sharded):
     ids=[
         "resumable",
         "load_balanced",
-        "idempotent",
         "replica",
         "cluster",
         "path",
