@@ -150,6 +150,7 @@ class ExactWriter(OutboxWorker):
                 continue
             self._finish(self._careful.popleft())
             deadline, self._trouble = None, ""
+            self._pool.succeeded()
 
     async def _take_over(self) -> None:
         """Take what is in flight, with what its answers say."""
@@ -197,12 +198,12 @@ class ExactWriter(OutboxWorker):
                 if at in batch.doubtful:
                     key = place.origin.key
                     doubtful.setdefault(key, {})[batch.tag(self._name, at)] = batch, at
-                    top = lowest.get(key, self._tops.get(key, FIRST_ID))
-                    lowest[key] = min(top, _just_before(entry_id)) if entry_id else top
+                    start = lowest.get(key, self._top(key).next())
+                    lowest[key] = min(start, _earliest(entry_id)) if entry_id else start
         founds: dict[bytes, Found] = {}
         for key, tags in doubtful.items():
             founds[key] = await readback.look_up(
-                self._link, key, lowest[key], frozenset(tags), self._left(deadline)
+                self._link, key, self._top(key), lowest[key], tags, self._left(deadline)
             )
         # Only now: if the link breaks before, everything is looked up again from the same ids.
         for key, found in founds.items():
@@ -210,6 +211,9 @@ class ExactWriter(OutboxWorker):
         for batch in self._careful:
             batch.doubtful.clear()
         self._tops = {key: found.top for key, found in founds.items()}
+
+    def _top(self, key: bytes) -> EntryId:
+        return self._tops.get(key, FIRST_ID)
 
     async def _send_missing(self, batch: OutgoingBatch) -> None:
         await self._anchor(batch)
@@ -242,7 +246,7 @@ class ExactWriter(OutboxWorker):
             batch.stalled = True
             for at, doing in enumerate(batch.attempts()):
                 if at in batch.doubtful:
-                    lost = "the link broke before the answer came, and it was not to be looked up"
+                    lost = "the link broke before the answer came, and it could not be looked up"
                     batch.known[at] = MaybeSent(f"{doing}: {lost}: {error}")
                 elif at not in batch.known:
                     batch.known[at] = NotSent(f"{doing}: {error}")
@@ -251,9 +255,9 @@ class ExactWriter(OutboxWorker):
         self._trouble = ""
 
 
-def _just_before(entry_id: bytes) -> EntryId:
-    """An id below a given one, or below all of `ms-*`."""
-    return EntryId(int(entry_id.partition(b"-")[0]), 0).previous()
+def _earliest(entry_id: bytes) -> EntryId:
+    """The lowest id that `ms-sub` or `ms-*` can become."""
+    return EntryId(int(entry_id.partition(b"-")[0]), 0)
 
 
 def _note(doubtful: dict[bytes, tuple[OutgoingBatch, int]], found: Found) -> None:

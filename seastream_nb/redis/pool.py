@@ -135,13 +135,17 @@ class LinkPool:
                 answers = await link.answer(request, deadline - loop.time())
                 trouble = next(filter(not_yet, answers), None)
                 if trouble is None:
-                    self._failed_at = float("-inf")
+                    self.succeeded()
                     return answers
             except LinkLost as lost:
                 trouble = lost
             finally:
                 self.give_back(link)
             link = await self.reopen(deadline, f"{doing}: {trouble}")
+
+    def succeeded(self) -> None:
+        """A link did its work: after the next failure the pause is short."""
+        self._failed_at = float("-inf")
 
     def close(self) -> None:
         """Drop every link, lent ones too."""

@@ -66,8 +66,9 @@ class RedisProducer:
         ordered = options.sharder is not None or self._unit_ns == 1
         self._ordered = threading.Lock() if ordered else None
         self._outbox = Outbox(options.max_queue)
-        writer = (ExactWriter if options.idempotent else Writer)(pool, link, self._outbox)
-        self._writing = asyncio.create_task(writer.run(), name="seastream producer")
+        kind = ExactWriter if options.idempotent else Writer
+        self._writer = kind(pool, link, self._outbox)
+        self._writing = asyncio.create_task(self._writer.run(), name="seastream producer")
 
     # Called by the user's threads.
 

@@ -7,7 +7,7 @@ is in the stream, above the highest id that was known before.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,8 @@ async def ask(link: Link, commands: Sequence[Sequence[Argument]], within: float)
     Raises:
         LinkLost: the link broke, or is given up since the server is not ready.
     """
+    if not commands:
+        return []
     packed = [pack(command) for command in commands]
     replies = await link.answer(link.request(packed, len(packed)), within)
     for reply in filter(waited_out, replies):
@@ -122,8 +124,6 @@ async def tops(link: Link, keys: Sequence[bytes], within: float) -> dict[bytes, 
     Raises:
         LinkLost: the link broke.
     """
-    if not keys:
-        return {}
     replies = await ask(link, [("XREVRANGE", key, "+", "-", "COUNT", 1) for key in keys], within)
     return {key: _id_of(reply) for key, reply in zip(keys, replies, strict=True)}
 
@@ -135,9 +135,9 @@ def _id_of(reply: Any) -> EntryId | Refusal:
 
 
 async def look_up(
-    link: Link, key: bytes, after: EntryId, tags: frozenset[bytes], within: float
+    link: Link, key: bytes, top: EntryId, lowest: EntryId, tags: Collection[bytes], within: float
 ) -> Found:
-    """Which tagged entries a stream holds after an id.
+    """Which tagged entries a stream holds from the id `lowest` on; `top` once was its highest.
 
     Raises:
         AuthError, ServerError: the server refuses.
@@ -149,7 +149,7 @@ async def look_up(
     last, first = (accepted(end, doing) for end in ends)
     found: dict[bytes, bytes] = {}
     # A stream that ends before was deleted and began again.
-    start = FIRST_ID if last < after else after.next()
+    start = FIRST_ID if last < top else lowest
     while start <= last and len(found) < len(tags):
         page = wire.xrange(key, start, last, PAGE)
         reply = accepted((await link.answer(link.request([page], 1), within))[0], doing)
@@ -159,4 +159,4 @@ async def look_up(
         if len(reply) < PAGE:
             break
         start = EntryId.parse(reply[-1][0]).next()
-    return Found(found, last, cut=FIRST_ID < after < first)
+    return Found(found, last, cut=FIRST_ID < top < first and top <= last)

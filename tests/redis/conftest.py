@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.redis.consuming import Awaiting, Blocking
+from tests.servers import TcpServer, tcp_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(params=[Blocking, Awaiting])
@@ -24,3 +26,10 @@ def consume(request: pytest.FixtureRequest, url: str) -> Iterator[Callable[..., 
     yield create
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[TcpServer]:
+    """A server of the test's own, which it may stop, fill and kill."""
+    with tcp_server(tmp_path) as server:
+        yield server

@@ -24,7 +24,7 @@ from tests.servers import TcpServer, require_server, tcp_server
 
 SOAK = float(os.environ.get("SEASTREAM_SOAK_SECONDS", "0"))
 SEEDS = range(1, 21) if SOAK else range(1, 4)
-SECONDS = SOAK or 2.5
+SECONDS = SOAK or 2.0
 
 
 def faults(proxy: Proxy, server: TcpServer, chance: random.Random) -> list[Callable[[], object]]:
@@ -32,12 +32,12 @@ def faults(proxy: Proxy, server: TcpServer, chance: random.Random) -> list[Calla
 
     def hole(mode: str) -> None:
         proxy.mode = mode  # type: ignore[assignment]
-        time.sleep(chance.uniform(0.1, 0.8))
+        time.sleep(chance.uniform(0.1, 0.5))
         proxy.mode = "pass"
 
     def freeze() -> None:
         os.kill(server.process.pid, signal.SIGSTOP)
-        time.sleep(chance.uniform(0.1, 0.8))
+        time.sleep(chance.uniform(0.1, 0.5))
         os.kill(server.process.pid, signal.SIGCONT)
 
     return [
@@ -62,7 +62,7 @@ def test_chaos(seed: int, idempotent: bool, name: str, tmp_path: Path) -> None:
     chance = random.Random(seed)
     with tcp_server(tmp_path, binary=require_server(name)) as server, proxied(server.port) as proxy:
         # Silence is noticed soon, and an outage here is short.
-        with ss.connect(proxy.url, timeout=1.5) as streamer:
+        with ss.connect(proxy.url, timeout=3) as streamer:
             producer = streamer.producer(idempotent=idempotent)
             ledger = Ledger(producer)
             done = threading.Event()
