@@ -90,7 +90,9 @@ def test_the_table_of_options_names_every_option_and_its_default():
 
 def acl_url(server: EmbeddedServer, name: str) -> str:
     """A URL for the user that the README's ACL rule of that name makes."""
-    (rule,) = [each for each in blocks("text") if f" {name} " in each]
+    (rule,) = [
+        each for block in blocks("text") for each in block.splitlines() if f" {name} " in each
+    ]
     raw(server.path, *shlex.split(rule.replace("SETUSER " + name, f"SETUSER {name} reset")))
     return f"redis+unix://{name}:PASSWORD@{server.path}?db=1"
 
@@ -141,6 +143,20 @@ def test_the_acl_rule_for_writing_suffices_for_producers(server, sharded):
             assert producer.send("b", timestamp="2999-01-01").result(timeout=10).shard == 1
         with pytest.raises(ss.errors.AuthError, match="NOPERM"):
             streamer["s"].count()
+
+
+def test_the_acl_rule_for_sending_once_suffices_through_a_fault(server, sharded):
+    with (
+        ss.connect(acl_url(server, "once")) as streamer,
+        streamer.producer("s", sharder=ss.RoundRobinSharder(2), idempotent=True) as producer,
+    ):
+        producer.send("a").result(timeout=10)
+        pending = [producer.send(str(number)) for number in range(100)]
+        raw(server.path, "CLIENT", "KILL", "USER", "once")
+        assert all(each.result(timeout=10) for each in pending)
+        assert producer.send("b").result(timeout=10)
+    with ss.connect(server.url, db=1) as streamer:
+        assert streamer["s"].count() == 4 + 1 + 100 + 1
 
 
 @pytest.mark.parametrize(

@@ -272,7 +272,7 @@ def test_a_right_that_is_missing_is_named_at_the_creation(right: str, tmp_path: 
             streamer.producer("ticks", idempotent=True)
 
 
-def test_the_rights_that_the_readme_names_suffice(tmp_path: Path) -> None:
+def test_few_rights_suffice_and_a_key_that_may_not_be_read_fails_alone(tmp_path: Path) -> None:
     rights = ["+ping", "+xadd", "+xrange", "+xrevrange", "+client|id", "+client|kill"]
     with tcp_server(tmp_path) as server, proxied(server.port) as proxy:
         raw(server.url, "ACL", "SETUSER", "writer", "on", ">pw", "~ticks", *rights)
