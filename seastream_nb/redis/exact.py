@@ -102,7 +102,7 @@ class ExactWriter(OutboxWorker):
             replies = await answers
         except LinkLost as lost:
             replies, self._trouble = lost.replies, str(lost)
-        batch.doubtful = set(asked[len(replies) :])
+        batch.doubtful.update(asked[len(replies) :])
         if set(map(type, replies)) == {bytes}:
             batch.known.update(zip(asked, replies, strict=False))
         else:
@@ -195,7 +195,7 @@ class ExactWriter(OutboxWorker):
         lowest: dict[bytes, EntryId] = {}
         for batch in self._careful:
             for at, (place, entry_id, _) in enumerate(batch):
-                if at in batch.doubtful:
+                if at in batch.doubtful and at not in batch.known:
                     key = place.origin.key
                     doubtful.setdefault(key, {})[batch.tag(self._name, at)] = batch, at
                     start = lowest.get(key, self._top(key).next())
@@ -208,8 +208,8 @@ class ExactWriter(OutboxWorker):
         # Only now: if the link breaks before, everything is looked up again from the same ids.
         for key, found in founds.items():
             _note(doubtful[key], found)
-        for batch in self._careful:
-            batch.doubtful.clear()
+        # What was not found stays in doubt until it is answered: this may be a replica that is
+        # behind, and takes the rest only when it has become the primary.
         self._tops = {key: found.top for key, found in founds.items()}
 
     def _top(self, key: bytes) -> EntryId:
@@ -245,7 +245,7 @@ class ExactWriter(OutboxWorker):
             batch = self._careful.popleft()
             batch.stalled = True
             for at, doing in enumerate(batch.attempts()):
-                if at in batch.doubtful:
+                if at in batch.doubtful and at not in batch.known:
                     lost = "the link broke before the answer came, and it could not be looked up"
                     batch.known[at] = MaybeSent(f"{doing}: {lost}: {error}")
                 elif at not in batch.known:

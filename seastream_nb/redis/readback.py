@@ -147,16 +147,27 @@ async def look_up(
     commands = [("XREVRANGE", key, "+", "-", "COUNT", 1), ("XRANGE", key, "-", "+", "COUNT", 1)]
     ends = [_id_of(reply) for reply in await ask(link, commands, within)]
     last, first = (accepted(end, doing) for end in ends)
+    # A stream that ends lower has lost its end, or was deleted and began again.
+    bounds = (FIRST_ID if last < top else lowest, last)
+    name, since = _split(min(tags, key=lambda tag: _split(tag)[1]))
     found: dict[bytes, bytes] = {}
-    # A stream that ends before was deleted and began again.
-    start = FIRST_ID if last < top else lowest
-    while start <= last and len(found) < len(tags):
-        page = wire.xrange(key, start, last, PAGE)
-        reply = accepted((await link.answer(link.request([page], 1), within))[0], doing)
-        for entry_id, body in reply:
-            if body[-2:-1] == [wire.TAG] and body[-1] in tags:
-                found[body[-1]] = entry_id
-        if len(reply) < PAGE:
+    while bounds[0] <= bounds[1] and len(found) < len(tags):
+        request = link.request([wire.xrange(key, *bounds, PAGE, reverse=True)], 1)
+        page = accepted((await link.answer(request, within))[0], doing)
+        ours = [
+            (entry_id, body[-1])
+            for entry_id, body in page
+            if body[-2:-1] == [wire.TAG] and body[-1].startswith(name + b":")
+        ]
+        found |= {tag: entry_id for entry_id, tag in ours if tag in tags}
+        # Below an earlier message of ours there is no later one.
+        if len(page) < PAGE or any(_split(tag)[1] < since for _, tag in ours):
             break
-        start = EntryId.parse(reply[-1][0]).next()
+        bounds = (bounds[0], EntryId.parse(page[-1][0]).previous())
     return Found(found, last, cut=FIRST_ID < top < first and top <= last)
+
+
+def _split(tag: bytes) -> tuple[bytes, int]:
+    """Producer and number."""
+    name, _, number = tag.partition(b":")
+    return name, int(number)

@@ -1,4 +1,4 @@
-"""Idempotent producers for tests, and what the server got from them."""
+"""Idempotent producers for tests, servers that are not ready, and what they got."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
+
+import pytest
+import redis
 
 import seastream_nb as ss
 from seastream_nb.errors import MaybeSent, NotSent
-from tests.servers import TcpServer, plain_client
+from tests.servers import TcpServer, plain_client, raw
 
 
 @contextmanager
@@ -41,3 +45,16 @@ def stopped(server: TcpServer) -> Iterator[None]:
         yield
     finally:
         os.kill(server.process.pid, signal.SIGCONT)
+
+
+def run_endless_script(path: Path) -> None:
+    with pytest.raises(redis.ResponseError, match="killed"):
+        raw(path, "EVAL", "while true do end", 0)
+
+
+def is_busy(path: Path) -> bool:
+    try:
+        raw(path, "PING")
+    except redis.ResponseError as error:
+        return "BUSY" in str(error)
+    return False

@@ -9,12 +9,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import redis
 
 import seastream_nb as ss
 from seastream_nb.errors import MaybeSent, NotSent, ProducerClosed, QueueFull
 from tests.redis.ledger import Ledger
-from tests.redis.producing import producing, stopped, texts
+from tests.redis.producing import (
+    is_busy,
+    producing,
+    run_endless_script,
+    stopped,
+    texts,
+)
 from tests.redis.proxy import proxied
 from tests.servers import TcpServer, eventually, plain_client, raw, tcp_server
 
@@ -110,19 +115,6 @@ def test_a_busy_server_is_waited_for(mortal: TcpServer) -> None:
     assert ledger.check(mortal.url) == {"sent": 101}
 
 
-def run_endless_script(path: Path) -> None:
-    with pytest.raises(redis.ResponseError, match="killed"):
-        raw(path, "EVAL", "while true do end", 0)
-
-
-def is_busy(path: Path) -> bool:
-    try:
-        raw(path, "PING")
-    except redis.ResponseError as error:
-        return "BUSY" in str(error)
-    return False
-
-
 def test_paused_clients_are_waited_for(mortal: TcpServer) -> None:
     with producing(mortal.url) as producer:
         ledger = Ledger(producer)
@@ -134,11 +126,13 @@ def test_paused_clients_are_waited_for(mortal: TcpServer) -> None:
     assert ledger.check(mortal.url) == {"sent": 201}
 
 
-def test_the_new_primary_gets_what_the_old_one_refuses(tmp_path: Path) -> None:
+def test_the_new_primary_gets_what_the_old_one_refuses(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     at_once = ("--repl-diskless-sync-delay", "0")
     with (
-        tcp_server(tmp_path, *at_once) as old,
-        tcp_server(tmp_path, *at_once) as new,
+        tcp_server(tmp_path_factory.mktemp("old"), *at_once) as old,
+        tcp_server(tmp_path_factory.mktemp("new"), *at_once) as new,
         proxied(old.port) as proxy,
         producing(proxy.url) as producer,
     ):
@@ -154,6 +148,37 @@ def test_the_new_primary_gets_what_the_old_one_refuses(tmp_path: Path) -> None:
         proxy.target = new.port
         producer.flush()
         assert ledger.check(new.url) == {"sent": 2_000}
+
+
+def test_a_replica_that_is_behind_is_not_believed(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    at_once = ("--repl-diskless-sync-delay", "0")
+    with (
+        tcp_server(tmp_path_factory.mktemp("old"), *at_once) as old,
+        tcp_server(tmp_path_factory.mktemp("new"), *at_once) as new,
+        proxied(old.port) as replication,
+        proxied(old.port) as proxy,
+        producing(proxy.url) as producer,
+    ):
+        raw(new.url, "REPLICAOF", "127.0.0.1", replication.port)
+        ledger = Ledger(producer)
+        ledger.send(10)
+        producer.flush()
+        assert eventually(lambda: len(texts(new)) == 10)
+        replication.mode = proxy.mode = "blackhole_down"
+        ledger.send(10)
+        assert eventually(lambda: len(texts(old)) == 20)
+        proxy.target = new.port
+        proxy.mode = "pass"
+        # It looked them up where they are not, and sent them again.
+        assert eventually(lambda: "READONLY" in producer._core._writer._trouble)
+        assert len(texts(new)) == 10
+        replication.mode = "pass"
+        assert eventually(lambda: len(texts(new)) == 20)
+        raw(new.url, "REPLICAOF", "NO", "ONE")
+        producer.flush()
+        assert ledger.check(new.url) == {"sent": 20}
 
 
 def test_a_primary_that_stays_read_only_ends_in_not_sent_with_its_words(mortal: TcpServer) -> None:
