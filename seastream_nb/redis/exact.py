@@ -70,8 +70,8 @@ class ExactWriter(OutboxWorker):
             await self._link.drained()
 
     def _written_at_once(self, batch: OutgoingBatch) -> Answers | None:
-        keys = batch.last_of_keys().keys()
-        if self._held or not self._link.alive or not keys <= self._tops.keys():
+        calm = not self._held and self._link.alive and self._identity is not None
+        if not calm or not batch.last_of_keys().keys() <= self._tops.keys():
             self._held += 1
             return None
         batch.written = True
