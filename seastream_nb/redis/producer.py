@@ -100,7 +100,11 @@ class RedisProducer:
 
     def send(self, payload: Payload, *, timestamp: When | None = None) -> PendingReceipt:
         """Queue a message for the anchored stream, without waiting for the network."""
-        return self.send_to(self._anchor or self.own_stream(), payload, timestamp=timestamp)
+        key = self._anchor or self.own_stream()
+        if timestamp is None and self._ordered is None and type(payload) is bytes:
+            # The common case, at the least cost.
+            return self._queue(key, payload, None, None)
+        return self.send_to(key, payload, timestamp=timestamp)
 
     def send_to(
         self, key: str, payload: Payload, *, timestamp: When | None = None
