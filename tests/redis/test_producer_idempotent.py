@@ -134,6 +134,23 @@ def test_ten_resets_at_any_time(server: TcpServer, proxy: Proxy, producer: ss.Pr
     assert ledger.check(server.url) == {"sent": 20_000}
 
 
+def test_broken_links_leave_none_behind(
+    server: TcpServer, proxy: Proxy, producer: ss.Producer
+) -> None:
+    def links() -> int:
+        return int(
+            raw(server.url, "INFO", "clients").partition(b"connected_clients:")[2].split()[0]
+        )
+
+    producer.send("0").result()
+    before = links()
+    for _ in range(10):
+        proxy.lose_reply()
+        producer.send("x").result()
+    assert proxy.accepted >= 11
+    assert eventually(lambda: links() <= before)
+
+
 @pytest.mark.parametrize("silent", [False, True], ids=["reset", "silent"])
 def test_what_is_late_on_the_old_link_never_arrives(
     silent: bool, server: TcpServer, proxy: Proxy

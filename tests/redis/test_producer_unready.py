@@ -7,11 +7,13 @@ import signal
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import seastream_nb as ss
 from seastream_nb.errors import MaybeSent, NotSent, ProducerClosed, QueueFull
+from seastream_nb.redis.connection import Link
 from tests.redis.ledger import Ledger
 from tests.redis.producing import (
     is_busy,
@@ -235,6 +237,24 @@ def test_what_could_not_be_looked_up_in_time_is_told_so(mortal: TcpServer) -> No
         assert producer.send("12").result()
     # The one that was on its way arrived, as it was told it might.
     assert texts(mortal) == [b"0", b"1", b"12"]
+
+
+@pytest.mark.parametrize("batch", ["first", "later"])
+def test_a_fault_of_our_own_ends_the_message(
+    batch: str, mortal: TcpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise MemoryError("no room for a batch")
+
+    with producing(mortal.url) as producer:
+        if batch == "later":
+            producer.send("0").result()
+        with monkeypatch.context() as patch:
+            patch.setattr(Link, "request", broken)
+            with pytest.raises((NotSent, MaybeSent), match="no room for a batch"):
+                producer.send("x").result(timeout=10)
+        with pytest.raises(ProducerClosed, match="no room for a batch"):
+            producer.send("x")
 
 
 def test_the_end_during_an_outage_ends_every_message(mortal: TcpServer) -> None:
