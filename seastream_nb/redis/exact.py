@@ -150,7 +150,7 @@ class ExactWriter(OutboxWorker):
                 continue
             self._finish(self._careful.popleft())
             deadline, self._trouble = None, ""
-            self._pool.succeeded()
+            self._pool.worked()
 
     async def _take_over(self) -> None:
         """Take what is in flight, with what its answers say."""

@@ -102,6 +102,10 @@ class LinkPool:
         await asyncio.sleep(pause)
         return await self.take(deadline, doing)
 
+    def worked(self) -> None:
+        """A link did what it is for: the next outage is another one, with short pauses first."""
+        self._failed_at = float("-inf")
+
     def give_back(self, link: Link) -> None:
         """Keep a healthy link for the next user."""
         self._lent.discard(link)
@@ -135,17 +139,13 @@ class LinkPool:
                 answers = await link.answer(request, deadline - loop.time())
                 trouble = next(filter(not_yet, answers), None)
                 if trouble is None:
-                    self.succeeded()
+                    self.worked()
                     return answers
             except LinkLost as lost:
                 trouble = lost
             finally:
                 self.give_back(link)
             link = await self.reopen(deadline, f"{doing}: {trouble}")
-
-    def succeeded(self) -> None:
-        """A link did its work: after the next failure the pause is short."""
-        self._failed_at = float("-inf")
 
     def close(self) -> None:
         """Drop every link, lent ones too."""
