@@ -62,8 +62,7 @@ class OutgoingBatch(Batch):
         written: whether they may have reached the server.
         stalled: whether they failed because the server was silent or away for too long.
         first, known, doubtful: of an idempotent producer: the number of the first message, what
-            became of some, and which of the others a broken link may have brought to the server;
-            both by place in the batch.
+            became of some, and which others may have reached the server, by place in the batch.
     """
 
     __slots__ = ("doubtful", "first", "known", "parts", "size", "stalled", "written")

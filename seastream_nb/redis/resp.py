@@ -135,9 +135,8 @@ class ReplyBuffer(ReceiveBuffer):
     def _ended(self, looked_on: bool) -> bool:
         """Note where hiredis stands after a reply; False if that cannot have ended there.
 
-        hiredis does not look at the two bytes that end a string. When it has looked on for
-        another reply, it may have used up the type of that one, or the header of an array, and
-        the first element counts as a start then, which does no harm.
+        hiredis does not look at the two bytes that end a string. When it has looked on, it may have
+        used up the next reply's type, or an array's header: its first element counts as a start.
         """
         used_up = not self._reader.has_data()
         self._at_start = used_up and self._last == _CRLF
