@@ -274,7 +274,7 @@ def test_the_acl_rule_for_sending_once_suffices_through_a_fault(guarded):
         raw(guarded.path, "CLIENT", "KILL", "USER", "once")
         assert all(each.result(timeout=10) for each in pending)
         assert producer.send("b").result(timeout=10)
-    with ss.connect(socket_url(guarded.path), db=1) as streamer:
+    with ss.connect(socket_url(guarded), db=1) as streamer:
         assert streamer["s"].count() == 4 + 1 + 100 + 1
 
 
