@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from seastream_nb.errors import StreamError, StreamNotFound, StreamReset
+from seastream_nb.errors import AuthError, StreamError, StreamNotFound, StreamReset
 from seastream_nb.keys import FIRST_ID, EntryId
 from seastream_nb.redis import wire
 from seastream_nb.redis.aside import Shard
@@ -26,6 +26,7 @@ from seastream_nb.redis.connection import Link, accepted
 from seastream_nb.redis.fetcher import BLOCK_MS, Fetcher
 from seastream_nb.redis.inbox import Batch
 from seastream_nb.redis.membership import Membership
+from seastream_nb.redis.readback import Identity, ask, introduce, kill
 from seastream_nb.redis.resp import Refusal
 
 # How long a read blocks where the server does not let it be ended earlier.
@@ -60,8 +61,9 @@ class GroupFetcher(Fetcher[GroupShard]):
     def __init__(self, group: Membership, shards: Iterable[GroupShard], **reading: Any) -> None:
         super().__init__(shards=shards, **reading)
         self._group = group
-        self._client_id: int | None = None
-        self._lost_id: int | None = None
+        # This link as the server knows it, if its reads can be ended, and the one that broke.
+        self._identity: Identity | None = None
+        self._lost: Identity | None = None
         self._busy = False
         self._takes = False
         balanced = group.options.mode == "load_balanced"
@@ -151,7 +153,7 @@ class GroupFetcher(Fetcher[GroupShard]):
             self._takes = False
 
     def _block_ms(self) -> int:
-        return SHORT_BLOCK_MS if self._client_id is None else BLOCK_MS
+        return SHORT_BLOCK_MS if self._identity is None else BLOCK_MS
 
     def _request(self, shards: Sequence[GroupShard], block_ms: int | None) -> bytes:
         positions = {shard.origin.key: _after(shard) for shard in shards}
@@ -183,19 +185,19 @@ class GroupFetcher(Fetcher[GroupShard]):
     async def _prepare(self, link: Link) -> None:
         """Learn how to end this link's reads, and end those of the one before."""
         timeout = self._pool.options.timeout
-        commands: list[list[wire.Argument]] = [["CLIENT", "ID"], ["CLIENT", "UNBLOCK", 0]]
-        if self._lost_id is not None:
-            commands.append(["CLIENT", "KILL", "ID", self._lost_id])
-        packed = [wire.pack(command) for command in commands]
-        replies = await link.answer(link.request(packed, len(packed)), timeout)
-        known = not any(isinstance(reply, Refusal) for reply in replies[:2])
-        self._client_id = replies[0] if known else None
-        self._lost_id = None
+        self._identity = None
+        with suppress(AuthError):  # then reads are short, and a late answer is claimed by others
+            identity = await introduce(link, timeout)
+            if self._lost is not None:
+                await kill(link, [self._lost], identity, timeout)
+                self._lost = None
+            [unblocked] = await ask(link, [("CLIENT", "UNBLOCK", 0)], timeout)
+            if not isinstance(unblocked, Refusal):
+                self._identity = identity
 
     def _after_loss(self) -> None:
         super()._after_loss()
-        self._lost_id = self._lost_id or self._client_id
-        self._client_id = None
+        self._lost, self._identity = self._identity or self._lost, None
         if not self._takes:
             return  # what was asked for can be asked for again
         self._group.replays(now=True)
@@ -277,8 +279,8 @@ class GroupFetcher(Fetcher[GroupShard]):
         with suppress(TimeoutError, StreamError):
             async with asyncio.timeout(within):
                 while self._busy and self._parked:
-                    if self._client_id is not None:
-                        unblock = ("CLIENT", "UNBLOCK", self._client_id)
+                    if self._identity is not None:
+                        unblock = ("CLIENT", "UNBLOCK", self._identity.number)
                         await self._pool.replies([unblock], doing=self._doing)
                     with suppress(TimeoutError):
                         async with asyncio.timeout(UNBLOCK_SECONDS):
