@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,12 @@ pytest.register_assert_rewrite("tests.contract", "tests.contract_groups", "tests
 # No deadline: the first example pays for imports, and the machine may be busy.
 hypothesis.settings.register_profile("seastream", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("seastream")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    # A shell starts a job in the background with SIGINT ignored, and Python leaves it so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
