@@ -115,7 +115,19 @@ class AsyncStreamer:
         durability: Literal["primary", "replica"] = "primary",
         max_queue: Size = "256MiB",
     ) -> AsyncProducer:
-        """An `AsyncProducer`, anchored when a key is given."""
+        """An `AsyncProducer`, anchored when a key is given.
+
+        Args:
+            key: the stream that `send` writes to.
+            sharder: chooses the shard of each message; None: the plain key.
+            idempotent: write each message exactly once, through broken connections and restarts.
+            durability: "replica" is not available yet.
+            max_queue: how much may wait to be sent.
+
+        Raises:
+            ReadOnlyError, ConfigError, StreamKeyError: nothing was sent.
+            AuthError: the ACL denies a right that `idempotent=True` needs.
+        """
         core = self._core.producer(
             key,
             sharder=sharder,
@@ -259,7 +271,18 @@ class AsyncProducer(ProducerMembers):
 
 
 class AsyncConsumer(ConsumerMembers):
-    """Receives messages as they come."""
+    """Receives messages as they come.
+
+    What is promised of each entry, in order within a shard, and what a fault changes:
+
+    | mode | each entry is delivered | after a broken link, or a crash |
+    | --- | --- | --- |
+    | realtime | once, from the start or a seek on | goes on; after a crash nothing is known |
+    | resumable | at least once for the group | again what was not committed, first |
+    | load_balanced | at least once, to one consumer at a time | claimed by another consumer |
+
+    What `auto_commit` means stands in `seastream_nb/redis/commit.py`, and in the README.
+    """
 
     async def next(self, timeout: Duration | None = None) -> Message:
         """The next message.
@@ -269,6 +292,8 @@ class AsyncConsumer(ConsumerMembers):
             ConnectError: an outage lasted longer than the connection's timeout; the next call
                 goes on where this one stopped.
             ServerError: such as a key of another type, with the server's text.
+            StreamNotFound: of a group without `mkstream=True`; the next call looks again.
+            StreamReset: a stream or its group was deleted; the next call goes on.
             ConsumerClosed: after `end`.
         """
         self._core.ride()

@@ -144,7 +144,22 @@ class ConsumerKwargs(TypedDict, total=False):
 class ConsumerOptions:
     """How a consumer reads. Durations are in seconds; the rules are SeaStreamer's.
 
-    `batch_size` is entries a request and shard: 100, or 10 when load-balanced.
+    In realtime mode the options of groups, commits and claims are checked and unused.
+
+    Attributes:
+        mode: alone, as the one consumer of a group, or as one of several.
+        group, consumer_id: names; left out, those that SeaStreamer gives on this host.
+        auto_stream_reset: where reading begins, or a group that is created.
+        auto_commit: when messages are acknowledged and committed; `redis/commit.py` has the table.
+        auto_commit_delay: how old an ack is when "delayed" commits it.
+        auto_commit_interval: how often "rolling" commits at most.
+        auto_claim_interval: how often a load-balanced consumer looks for what others left; None:
+            never.
+        auto_claim_idle: how long a message has to be left for that.
+        max_hold: how long the lease on one message is renewed.
+        batch_size: entries a request and shard: 100, or 10 when load-balanced; more while a
+            consumer that reads ahead and alone catches up.
+        mkstream: create a stream that is missing, with the group.
     """
 
     mode: Literal["realtime", "resumable", "load_balanced"] = "realtime"

@@ -42,19 +42,26 @@ class LinkLost(Exception):
 class _Pending:
     """Replies that one caller waits for."""
 
-    __slots__ = ("future", "kind", "missing", "replies")
+    __slots__ = ("count", "future", "kind", "replies")
 
     def __init__(self, future: asyncio.Future[list[Any]], kind: ReplyKind, count: int) -> None:
         self.future = future
         self.kind = kind
-        self.missing = count
+        self.count = count
         self.replies: list[Any] = []
 
-    def take(self, reply: Any) -> None:
-        self.replies.append(reply)
-        self.missing -= 1
-        if not self.missing and not self.future.done():
+    def take_from(self, buffer: ReplyBuffer) -> bool:
+        """Take what is there; whether all is there."""
+        if self.kind is ReplyKind.PLAIN:
+            buffer.fill(self.replies, self.count)
+        while len(self.replies) < self.count:
+            reply = buffer.next_reply(self.kind)
+            if reply is ReplyBuffer.NEED_MORE:
+                return False
+            self.replies.append(reply)
+        if not self.future.done():
             self.future.set_result(self.replies)
+        return True
 
 
 class Link(asyncio.BufferedProtocol):
@@ -147,13 +154,9 @@ class Link(asyncio.BufferedProtocol):
         self._buffer.written(nbytes)
         try:
             while self._pending:
-                head = self._pending[0]
-                reply = self._buffer.next_reply(head.kind)
-                if reply is ReplyBuffer.NEED_MORE:
+                if not self._pending[0].take_from(self._buffer):
                     return
-                head.take(reply)
-                if not head.missing:
-                    self._pending.popleft()
+                self._pending.popleft()
             unasked = self._buffer.next_reply(ReplyKind.PLAIN)
             if unasked is not ReplyBuffer.NEED_MORE:
                 # From here on no reply could be told from another's.

@@ -413,7 +413,7 @@ class RedisConsumer:
         """Commit everything that is acknowledged, and stop reading. Ending twice is fine.
 
         Raises:
-            StreamError: the server could not be told of the last acks.
+            ConnectError: the server was away; the messages of the last acks will come again.
         """
         await self._close(commit=True)
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from seastream_nb import portal
-from seastream_nb.errors import ServerError, StreamError
+from seastream_nb.errors import ConnectError, ServerError, StreamError
 from seastream_nb.keys import key_text
 from seastream_nb.message import Origin
 from seastream_nb.options import ConsumerOptions
@@ -308,7 +308,7 @@ class Membership:
                 async with asyncio.timeout(END_SECONDS):
                     await self._send(acks)
             except TimeoutError:
-                raise StreamError(
+                raise ConnectError(
                     f"{self._doing}: the server did not answer; {count(acks)} acknowledged "
                     "messages are not committed, and will be delivered again"
                 ) from None

@@ -22,6 +22,7 @@ from seastream_nb.message import Origin
 from seastream_nb.receipt import Batch, Outcome
 from seastream_nb.redis import wire
 
+_TAG_FIELD = b"$%d\r\n%b\r\n" % (len(wire.TAG), wire.TAG)
 # Of a message: place, id, payload.
 PARTS = 3
 BATCH_PARTS = 1_000 * PARTS
@@ -42,9 +43,9 @@ class Place(NamedTuple):
     """Both, with the id `*` between them."""
 
     @classmethod
-    def make(cls, origin: Origin, field: bytes) -> Place:
+    def make(cls, origin: Origin, field: bytes, *, tagged: bool = False) -> Place:
         """The place of the messages that are sent to a key in this field."""
-        before, after = wire.xadd_head(origin.key, field)
+        before, after = wire.xadd_head(origin.key, field, tagged=tagged)
         return cls(origin, before, after, before + b"$1\r\n*\r\n" + after)
 
 
@@ -60,9 +61,11 @@ class OutgoingBatch(Batch):
         size: the bytes that they count for in the queue.
         written: whether they may have reached the server.
         stalled: whether they failed because the server was silent or away for too long.
+        first, known, doubtful: of an idempotent producer: the number of the first message, what
+            became of some, and which others may have reached the server, by place in the batch.
     """
 
-    __slots__ = ("parts", "size", "stalled", "written")
+    __slots__ = ("doubtful", "first", "known", "parts", "size", "stalled", "written")
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,6 +74,9 @@ class OutgoingBatch(Batch):
         self.size = 0
         self.written = False
         self.stalled = False
+        self.first = 0
+        self.known: dict[int, Outcome] = {}
+        self.doubtful: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.parts) // PARTS
@@ -89,6 +95,39 @@ class OutgoingBatch(Batch):
         ]
         return b"".join(commands)
 
+    def tagged(self, producer: bytes) -> bytes:
+        """The same for the messages that are not known, each with its number in a field `i`."""
+        commands = []
+        for at, (place, entry_id, data) in enumerate(self):
+            if at not in self.known:
+                tag = self.tag(producer, at)
+                xadd = (
+                    b"%b$%d\r\n%b\r\n" % (place.auto, len(data), data)
+                    if entry_id is None
+                    else wire.xadd(place.before, place.after, entry_id, data)
+                )
+                commands.append(b"%b%b$%d\r\n%b\r\n" % (xadd, _TAG_FIELD, len(tag), tag))
+        return b"".join(commands)
+
+    def tag(self, producer: bytes, at: int) -> bytes:
+        """What tells this message from every other one of any producer."""
+        return b"%b:%d" % (producer, self.first + at)
+
+    def missing(self) -> list[int]:
+        """The messages of which nothing is known."""
+        return [at for at in range(len(self)) if at not in self.known]
+
+    def last_of_keys(self) -> dict[bytes, int]:
+        """The keys that are written to, each with its last message."""
+        places = self.parts[::PARTS]
+        # By identity: to hash a place takes longer than all the rest.
+        last = dict(zip(map(id, places), range(len(places)), strict=True))
+        keys: dict[bytes, int] = {}
+        for at in last.values():
+            key = places[at].origin.key
+            keys[key] = max(at, keys.get(key, 0))
+        return keys
+
     def attempts(self) -> list[str]:
         """What was attempted with each message, for its error."""
         return [f"sending to {place.origin.stream!r}" for place, _, _ in self]
@@ -96,6 +135,7 @@ class OutgoingBatch(Batch):
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Tell what became of the messages, and forget the payloads."""
         self.parts = []
+        self.known = {}
         super().settle(outcomes)
 
 
@@ -199,7 +239,8 @@ class Outbox:
             batch = self._taken[0]
             batch.stalled = True
             kind = MaybeSent if batch.written else NotSent
-            self.settle([kind(f"{doing}: {reason}") for doing in batch.attempts()])
+            attempts = enumerate(batch.attempts())
+            self.settle([batch.known.get(at) or kind(f"{say}: {reason}") for at, say in attempts])
 
     def leave_to_parent(self) -> None:
         """In a forked child: the parent goes on with what is here, the child with nothing."""

@@ -4,8 +4,8 @@
 
 All keys share one link, so whatever the sharder, a batch is one write, and the order of a key is
 the order of its sends. A message whose batch was written when the link broke may or may not be in
-the stream; it ends as `MaybeSent` and is never sent again. One that was not yet written waits for
-the link to come back.
+the stream; it ends as `MaybeSent` and is never sent again, or is looked up if the producer is
+idempotent (`exact`). One that was not yet written waits for the link to come back.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from seastream_nb.message import Message, Origin
 from seastream_nb.options import ConnectOptions, ProducerOptions
 from seastream_nb.receipt import PendingReceipt
 from seastream_nb.redis.connection import Link
+from seastream_nb.redis.exact import ExactWriter
 from seastream_nb.redis.outbox import Outbox, Place
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.writer import Writer
@@ -65,8 +66,9 @@ class RedisProducer:
         ordered = options.sharder is not None or self._unit_ns == 1
         self._ordered = threading.Lock() if ordered else None
         self._outbox = Outbox(options.max_queue)
-        writer = Writer(pool, link, self._outbox)
-        self._writing = asyncio.create_task(writer.run(), name="seastream producer")
+        kind = ExactWriter if options.idempotent else Writer
+        self._writer = kind(pool, link, self._outbox)
+        self._writing = asyncio.create_task(self._writer.run(), name="seastream producer")
 
     # Called by the user's threads.
 
@@ -98,7 +100,11 @@ class RedisProducer:
 
     def send(self, payload: Payload, *, timestamp: When | None = None) -> PendingReceipt:
         """Queue a message for the anchored stream, without waiting for the network."""
-        return self.send_to(self._anchor or self.own_stream(), payload, timestamp=timestamp)
+        key = self._anchor or self.own_stream()
+        if timestamp is None and self._ordered is None and type(payload) is bytes:
+            # The common case, at the least cost.
+            return self._queue(key, payload, None, None)
+        return self.send_to(key, payload, timestamp=timestamp)
 
     def send_to(
         self, key: str, payload: Payload, *, timestamp: When | None = None
@@ -147,7 +153,9 @@ class RedisProducer:
         origin = Origin(str(name), number, redis_key, self._unit_ns)
         if len(self._places) >= MOST_PLACES:
             self._places.clear()
-        place = self._places[key, shard] = Place.make(origin, self.connection.field)
+        tagged = self.options.idempotent
+        place = Place.make(origin, self.connection.field, tagged=tagged)
+        self._places[key, shard] = place
         return place
 
     def _own_clock(self) -> bytes:

@@ -15,7 +15,7 @@ import gc
 import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final, TypeVar, cast
 
 import hiredis
@@ -114,23 +114,44 @@ class ReplyBuffer(ReceiveBuffer):
 
     # Plain replies, by hiredis.
 
-    def _plain(self) -> Any:
-        reply = self._gets()
-        while reply is self.NEED_MORE and self._feed():
-            with _no_garbage_collection():
-                reply = self._gets()
-        if reply is not self.NEED_MORE:
-            self._at_start = not self._reader.has_data()
-            # hiredis does not look at the two bytes that end a string.
-            if self._at_start and self._last != _CRLF:
-                raise ProtocolError("a reply does not end where it said")
-        return reply
+    def fill(self, replies: list[Any], most: int) -> None:
+        """Append the plain replies that are here, until there are `most`.
 
-    def _gets(self) -> Any:
+        Raises:
+            ProtocolError: what came is no reply; those before it were appended.
+        """
+        while len(replies) < most:
+            before = len(replies)
+            with _no_garbage_collection():
+                # One loop in C: a pipeline is answered by thousands of short replies.
+                self._gets(replies, most - before)
+            short = len(replies) < most
+            if len(replies) > before and not self._ended(short):
+                del replies[-1]
+                raise ProtocolError("a reply does not end where it said")
+            if short and not self._feed():
+                return
+
+    def _ended(self, looked_on: bool) -> bool:
+        """Note where hiredis stands after a reply; False if that cannot have ended there.
+
+        hiredis does not look at the two bytes that end a string. When it has looked on, it may have
+        used up the next reply's type, or an array's header: its first element counts as a start.
+        """
+        used_up = not self._reader.has_data()
+        self._at_start = used_up and self._last == _CRLF
+        return self._at_start or not used_up or (looked_on and self._last[-1] in _TYPES)
+
+    def _gets(self, replies: list[Any], most: int) -> None:
         try:
-            return self._reader.gets()
+            replies.extend(islice(iter(self._reader.gets, self.NEED_MORE), most))
         except (TypeError, MemoryError) as error:  # a map with a list for a key; a huge array
             raise ProtocolError(f"unreadable reply: {error}") from None
+
+    def _plain(self) -> Any:
+        replies: list[Any] = []
+        self.fill(replies, 1)
+        return replies[0] if replies else self.NEED_MORE
 
     def _feed(self) -> bool:
         """Give hiredis, which has used up what it has, some more; whether there was any."""

@@ -40,7 +40,9 @@ from seastream_nb.redis.opening import Address
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.producer import RedisProducer
 from seastream_nb.redis.ranges import RangeReader
+from seastream_nb.redis.readback import require_rights
 from seastream_nb.redis.shards import group_by_stream
+from seastream_nb.redis.wire import TAG
 
 COMPLETION_SECONDS = 0.5
 
@@ -151,8 +153,12 @@ class RedisStreamer(Administration):
         if self.options.read_only:
             raise ReadOnlyError(f"{self.url} is connected read-only: it has no producers")
         checked = ProducerOptions.make(options)
-        if checked.idempotent or checked.durability != "primary":
-            raise Unsupported("idempotent=True and durability='replica' are not available yet")
+        if checked.durability != "primary":
+            raise Unsupported("durability='replica' is not available yet")
+        if checked.idempotent:
+            if self.options.field == TAG:
+                raise ConfigError("message_field='i' is the field that idempotent=True adds")
+            await require_rights(self._pool)
         version = await self._server_version()
         producer = RedisProducer(
             self._pool,

@@ -11,6 +11,8 @@ from typing import Any
 from seastream_nb.keys import EntryId
 
 Argument = bytes | str | int
+# The field that holds the number of an idempotent producer's message.
+TAG = b"i"
 
 
 def pack(command: Iterable[Argument]) -> bytes:
@@ -30,15 +32,17 @@ def _encoded(argument: Argument) -> bytes:
     return (argument if isinstance(argument, str) else str(argument)).encode()
 
 
-def xadd_head(key: bytes, field: bytes) -> tuple[bytes, bytes]:
+def xadd_head(key: bytes, field: bytes, *, tagged: bool = False) -> tuple[bytes, bytes]:
     r"""The constant parts of `XADD key <id> field <payload>`, before and after the id.
+
+    `tagged` leaves room for another field and value behind the payload.
 
     >>> head, tail = xadd_head(b"s", b"msg")
     >>> xadd(head, tail, b"*", b"hello") == pack(["XADD", "s", "*", "msg", "hello"])
     True
     """
     return (
-        b"*5\r\n$4\r\nXADD\r\n$%d\r\n%b\r\n" % (len(key), key),
+        b"*%d\r\n$4\r\nXADD\r\n$%d\r\n%b\r\n" % (7 if tagged else 5, len(key), key),
         b"$%d\r\n%b\r\n" % (len(field), field),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,15 +16,13 @@ from seastream_nb.redis.pool import LinkPool
 BATCHES_IN_FLIGHT = 8
 
 
-class Writer:
-    """Empties an outbox into a link, and replaces the link when it breaks."""
+class OutboxWorker(ABC):
+    """Empties an outbox into a link, by one task that writes and one that settles."""
 
     def __init__(self, pool: LinkPool, link: Link, outbox: Outbox) -> None:
         self._pool = pool
         self._link = link
         self._outbox = outbox
-        self._written: asyncio.Queue[tuple[OutgoingBatch, asyncio.Future[list[Any]]]]
-        self._written = asyncio.Queue(BATCHES_IN_FLIGHT)
 
     async def run(self) -> None:
         """Work until cancelled; however this ends, every message is settled then."""
@@ -39,6 +38,21 @@ class Writer:
             self._outbox.close(f"{reason}")
             self._outbox.give_up(reason)
             self._pool.give_back(self._link)
+
+    @abstractmethod
+    async def _write_all(self) -> None: ...
+
+    @abstractmethod
+    async def _settle_all(self) -> None: ...
+
+
+class Writer(OutboxWorker):
+    """Never writes again what may have been written."""
+
+    def __init__(self, pool: LinkPool, link: Link, outbox: Outbox) -> None:
+        super().__init__(pool, link, outbox)
+        self._written: asyncio.Queue[tuple[OutgoingBatch, asyncio.Future[list[Any]]]]
+        self._written = asyncio.Queue(BATCHES_IN_FLIGHT)
 
     async def _write_all(self) -> None:
         while True:

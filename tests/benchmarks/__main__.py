@@ -24,6 +24,7 @@ BENCHMARKS = {
         reading.range_to_pandas,
         producing.send_and_flush,
         producing.send_to_eight_shards,
+        producing.send_idempotent,
         consuming.consume_async,
         consuming.consume_blocking,
         consuming.consume_group,

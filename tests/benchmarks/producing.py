@@ -39,6 +39,16 @@ def send_to_eight_shards(place: Place) -> Iterator[tuple[Measure, Measure]]:
         yield emptied(place, sending(eight)), emptied(place, sending(one))
 
 
+@rate(at_least=0.7)
+def send_idempotent(place: Place) -> Iterator[tuple[Measure, Measure]]:
+    """What `idempotent=True` costs, against without."""
+    with (
+        place.streamer.producer(KEY, idempotent=True) as once,
+        place.streamer.producer(KEY) as plain,
+    ):
+        yield emptied(place, sending(once)), emptied(place, sending(plain))
+
+
 def sending(producer: ss.Producer) -> Callable[[], None]:
     payloads = list(islice(bytes_payloads(), MESSAGES))
 

@@ -58,3 +58,10 @@ def no_complaints(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """O8: no task fails unseen, and nothing is logged as an error."""
     yield
     assert [each for each in caplog.records if each.levelname in ("ERROR", "CRITICAL")] == []
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[TcpServer]:
+    """A server of the test's own, which it may stop, fill and kill."""
+    with tcp_server(tmp_path) as server:
+        yield server

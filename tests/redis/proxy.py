@@ -85,6 +85,11 @@ class Proxy:
         """Whether what shall happen once has not happened yet."""
         return bool(self._cuts or self._late)
 
+    @property
+    def holding(self) -> bool:
+        """Whether a request is held to be delivered late."""
+        return any(link.held for link in [*self._links])
+
     def disarm(self) -> None:
         """Forget what has not happened yet."""
         self._cuts, self._late = {}, None

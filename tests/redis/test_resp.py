@@ -67,6 +67,16 @@ def read(parts: Iterable[bytes], kinds: Sequence[ReplyKind]) -> list[Any]:
     return found
 
 
+def filled(parts: Iterable[bytes], count: int) -> list[Any]:
+    """The same of plain replies that one pipeline asked for."""
+    buffer = ReplyBuffer()
+    found: list[Any] = []
+    for part in parts:
+        receive(buffer, part)
+        buffer.fill(found, count)
+    return found
+
+
 def cut(data: bytes, places: Iterable[int]) -> Iterator[bytes]:
     bounds = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
     return (data[start:stop] for start, stop in pairwise(bounds))
@@ -113,6 +123,24 @@ def test_plain_replies_come_out_as_they_were_sent_wherever_they_are_cut(
 ) -> None:
     parts = cut(b"".join(map(wire, sent)), where)
     assert listed(read(parts, [PLAIN] * len(sent))) == listed(sent)
+
+
+@given(st.lists(values, max_size=8), places, st.integers(0, 9))
+def test_the_replies_to_a_pipeline_are_those_of_its_commands_one_by_one(
+    sent: list[Any], where: list[int], asked: int
+) -> None:
+    parts = [*cut(b"".join(map(wire, sent)), where)]
+    assert listed(filled(parts, asked)) == listed(read(parts, [PLAIN] * asked))
+
+
+@pytest.mark.parametrize("junk", [b"?\r\n", b"$1\r\nabc", b"*2147483647\r\n", b"*1000000\r\n"])
+def test_what_came_before_junk_is_kept(junk: bytes) -> None:
+    buffer, found = ReplyBuffer(), list[Any]()
+    with pytest.raises(ProtocolError):  # noqa: PT012 - hiredis may see it at once or later
+        for part in (b":1\r\n:2\r\n", junk, b"rest\r\n"):
+            receive(buffer, part)
+            buffer.fill(found, 9)
+    assert found[:2] == [1, 2]
 
 
 ENTRY = [b"1700000000000-3", [b"msg", b"\r\n*12345678\r\n", b"n", b""]]
