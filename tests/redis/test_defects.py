@@ -165,11 +165,11 @@ def test_23_a_key_that_is_given_twice_is_read_once(
 ) -> None:
     send(client, "s", *range(250))
     consumer = streamer.consumer("s", "s", b"s", **in_group(mode))
-    assert numbers(consumer.take(251, 0.5)) == list(range(250))
+    assert numbers(consumer.take(251, 0.2)) == list(range(250))
     assert consumer.stream_shards == [("s", 0)]
 
 
-@pytest.mark.parametrize("mode", [*MODES, "realtime"])
+@pytest.mark.parametrize("mode", ["load_balanced", "realtime"])
 def test_24_a_shard_that_comes_later_is_read_without_a_restart(
     client: redis.Redis, streamer: ss.Streamer, mode: str
 ) -> None:
@@ -431,13 +431,12 @@ def dead_consumers(client: redis.Redis, shares: dict[str, int], key: str = "s") 
 CLAIMING = {"auto_claim_interval": 0.1, "auto_claim_idle": 0.5}
 
 
-@pytest.mark.parametrize("batch", [1, 10])
 def test_15_a_claimed_message_that_takes_long_is_not_delivered_again(
-    client: redis.Redis, streamer: ss.Streamer, batch: int
+    client: redis.Redis, streamer: ss.Streamer
 ) -> None:
     send(client, "s", *range(3))
     dead_consumers(client, {"dead": 3})
-    consumer = streamer.consumer("s", **in_group(batch_size=batch, **CLAIMING))
+    consumer = streamer.consumer("s", **in_group(batch_size=1, **CLAIMING))
     got = consumer.take(3, PATIENCE)
     assert numbers(got) == [0, 1, 2]
     assert consumer.take(1, 1.0) == []
@@ -447,21 +446,21 @@ def test_15_a_claimed_message_that_takes_long_is_not_delivered_again(
 
 
 def test_16_idle_entries_behind_many_fresh_ones_are_claimed(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer
+    client: redis.Redis, streamer: ss.Streamer
 ) -> None:
     # One XAUTOCLAIM looks at ten times its COUNT entries.
-    ids = send(matrix_client, "s", *range(520))
-    dead_consumers(matrix_client, {"busy": 500, "dead": 20})
+    ids = send(client, "s", *range(520))
+    dead_consumers(client, {"busy": 500, "dead": 20})
     how = in_group(batch_size=10, auto_claim_interval=0.1, auto_claim_idle=1.0)
-    consumer = matrix_streamer.consumer("s", **how)
+    consumer = streamer.consumer("s", **how)
     got: list[ss.Message] = []
     thread = threading.Thread(target=lambda: got.extend(consumer.take(20, PATIENCE)))
     thread.start()
     while thread.is_alive():
-        matrix_client.xclaim("s", "g", "busy", 0, ids[:500], justid=True)
+        client.xclaim("s", "g", "busy", 0, ids[:500], justid=True)
         thread.join(0.1)
     assert numbers(got) == list(range(500, 520))
-    assert list(owners(matrix_client).values()).count("busy") == 500
+    assert list(owners(client).values()).count("busy") == 500
 
 
 def test_18_every_dead_consumer_of_every_shard_is_found(
@@ -500,11 +499,11 @@ def test_18_two_rescuers_never_get_the_same_message(
 
 
 def test_19_a_claim_during_a_long_replay_skips_nothing(
-    matrix_client: redis.Redis, matrix_streamer: ss.Streamer
+    client: redis.Redis, streamer: ss.Streamer
 ) -> None:
-    send(matrix_client, "s", *range(60))
-    dead_consumers(matrix_client, {"c": 20, "dead": 30})
-    consumer = matrix_streamer.consumer("s", **in_group(batch_size=1, **CLAIMING))
+    send(client, "s", *range(60))
+    dead_consumers(client, {"c": 20, "dead": 30})
+    consumer = streamer.consumer("s", **in_group(batch_size=1, **CLAIMING))
     got: list[int] = []
     while len(got) < 60:
         got += numbers(consumer.take(1, PATIENCE))

@@ -92,7 +92,6 @@ def test_a_half_open_link_is_given_up_and_nothing_is_lost(
         judge(hired)
 
 
-@pytest.mark.parametrize("matrix_tcp", LANES, indirect=True)
 @pytest.mark.parametrize("silent", [False, True], ids=["reset", "half open"])
 @pytest.mark.parametrize("mode", ["resumable", "load_balanced"])
 def test_a_read_that_is_delivered_late_over_its_old_link_strands_nothing(
@@ -177,7 +176,6 @@ def test_the_group_is_created_although_the_link_breaks_meanwhile(
             proxy.disarm()
 
 
-@pytest.mark.parametrize("matrix_tcp", LANES, indirect=True)
 def test_a_claim_whose_link_breaks_is_made_again(proxy: Proxy, direct: redis.Redis) -> None:
     """Defect 17."""
     send(direct, "s", *range(40))
