@@ -140,7 +140,9 @@ class ConsumerMembers:
 
     def __repr__(self) -> str:
         shards = ", ".join(f"{key}:{shard}" for key, shard in self.stream_shards)
-        return f"<{type(self).__name__} {self._core.options.mode} {brief(shards)}>"
+        options = self._core.options
+        group = "" if options.mode == "realtime" else f" in group {options.group!r}"
+        return f"<{type(self).__name__} {options.mode} {brief(shards)}{group}>"
 
 
 def wait_until(timeout: Duration | None) -> float | None:

@@ -85,6 +85,14 @@ class Wire:
                 yield from entries
                 after = entries[-1][0]
 
+    def group_entries(self, key: str, group: str, count: int) -> Iterator[Any]:
+        """New entries of a group from XREADGROUP in a loop, without end."""
+        while True:
+            command = ("XREADGROUP", "GROUP", group, "plain", "COUNT", count, "BLOCK", 1000)
+            self.send(pack(*command, "STREAMS", key, ">"))
+            for _, entries in self.reply() or ():
+                yield from entries
+
 
 def pack(*command: bytes | str | int) -> bytes:
     """A command as the server reads it."""
