@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Generic
 
-from seastream_nb.errors import ServerError, StreamError
+from seastream_nb.errors import StreamError
 from seastream_nb.redis.aside import ASIDE_SECONDS, S, Shards
 from seastream_nb.redis.connection import Link, LinkLost, refused
 from seastream_nb.redis.inbox import Batch
@@ -104,6 +104,7 @@ class Fetcher(ABC, Generic[S]):
         self._demand = demand
         self._doing = doing
         self._ahead: Batch | None = None
+        self._refusals: deque[tuple[S, Refusal]] = deque()
         self._news: deque[StreamError] = deque()
         self._failure: Exception | None = None
         self._task: asyncio.Task[None] | None = None
@@ -266,20 +267,27 @@ class Fetcher(ABC, Generic[S]):
                 shard.trouble, shard.told = None, False
                 self._add(reply, batch)
             elif not str(reply).startswith("UNBLOCKED"):
-                await self._refused(shard, reply)
+                self._refusals.append((shard, reply))
         return batch
 
+    async def _look_at_refusals(self) -> None:
+        """Set the shards aside that were refused.
+
+        Not when it happens: to ask the server about it may fail, and messages came with it.
+        """
+        while self._refusals:
+            await self._refused(*self._refusals[0])
+            self._refusals.popleft()
+
     async def _refused(self, shard: S, refusal: Refusal) -> None:
-        """Set a shard aside that the server refuses to read."""
-        error = refused(refusal, f"reading {shard.origin.stream!r}")
-        if not isinstance(error, ServerError):
-            raise error
-        self._set_aside(shard, error)
+        self._set_aside(shard, refused(refusal, f"reading {shard.origin.stream!r}"))
 
     def _add(self, reply: Any, batch: Batch) -> None:
         streams = reply or ()
         full = False
         for key, entries in streams:
+            if key not in self._shards:  # unassigned since it was asked
+                continue
             full = full or len(entries) >= self._count
             self._received(self._shards[key], entries, batch)
         if len(streams) > 1:

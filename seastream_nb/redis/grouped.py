@@ -17,12 +17,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from seastream_nb.errors import AuthError, StreamError, StreamNotFound, StreamReset
+from seastream_nb.errors import AuthError, ServerError, StreamError, StreamNotFound, StreamReset
 from seastream_nb.keys import FIRST_ID, EntryId
 from seastream_nb.redis import wire
 from seastream_nb.redis.aside import Shard
 from seastream_nb.redis.claims import Claimed, Claims
-from seastream_nb.redis.connection import Link, accepted
+from seastream_nb.redis.connection import Link, accepted, refused
 from seastream_nb.redis.fetcher import BLOCK_MS, Fetcher
 from seastream_nb.redis.inbox import Batch
 from seastream_nb.redis.membership import Membership
@@ -103,9 +103,14 @@ class GroupFetcher(Fetcher[GroupShard]):
                 shard.start = b"0"
                 self._set_aside(shard, self._missing(shard))
             else:
+                error = refused(
+                    reply, f"joining group {self._group.name!r} of {shard.origin.stream!r}"
+                )
+                if not isinstance(error, ServerError):
+                    raise error
                 if shard.awaited:  # it came, and is no stream
                     shard.awaited = shard.told = False
-                await self._refused(shard, reply)
+                self._set_aside(shard, error)
 
     def _missing(self, shard: GroupShard) -> StreamNotFound:
         return StreamNotFound(
@@ -123,6 +128,7 @@ class GroupFetcher(Fetcher[GroupShard]):
             self._busy = False
 
     async def _fetch_once(self) -> Batch | None:
+        await self._look_at_refusals()
         if missing := self._to_retry():
             await self._join(missing)
             self._tell()

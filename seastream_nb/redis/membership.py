@@ -284,6 +284,7 @@ class Membership:
             AuthError, ServerError: it refused.
         """
         self._tending.cancel()
+        await asyncio.wait([self._tending])  # what it was about to commit is put back
         if self._answering is not None:
             # What was asked for before is still done.
             await asyncio.wait([self._answering], timeout=END_SECONDS)
@@ -300,14 +301,15 @@ class Membership:
                         await self._renewal.release(time.monotonic(), idle)
 
     async def _commit_everything(self) -> None:
-        self.notice()
-        self._collect()
-        acks = self._ledger.everything()
-        if acks or self._blank:
-            try:
-                async with asyncio.timeout(END_SECONDS):
-                    await self._send(acks)
-            except TimeoutError:
+        acks: Acks = {}
+        try:
+            async with asyncio.timeout(END_SECONDS), self._committing:
+                self.notice()
+                self._collect()
+                acks = self._ledger.everything()
+                await self._send(acks)
+        except TimeoutError:
+            if acks:
                 raise ConnectError(
                     f"{self._doing}: the server did not answer; {count(acks)} acknowledged "
                     "messages are not committed, and will be delivered again"

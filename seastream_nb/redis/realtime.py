@@ -29,6 +29,7 @@ class RealtimeFetcher(Fetcher[Shard]):
     _looked_at = 0.0
 
     async def _fetch(self) -> Batch | None:
+        await self._look_at_refusals()
         if troubled := self._to_retry():
             batch = await self._probe(troubled)
             self._tell()

@@ -8,6 +8,8 @@ import pytest
 
 import seastream_nb as ss
 from seastream_nb.message import Origin
+from seastream_nb.redis.connection import LinkLost
+from seastream_nb.redis.grouped import GroupFetcher, GroupShard
 from seastream_nb.redis.inbox import Batch, Inbox
 from tests.redis.consuming import numbers, send
 from tests.servers import eventually
@@ -125,3 +127,31 @@ def test_a_loop_over_the_inbox_goes_on_behind_what_its_body_took() -> None:
             assert taken is not None
             assert taken.id == "2-0"
     assert seen == ["1-0", "3-0", "4-0"]
+
+
+# Refusals
+
+
+def test_messages_that_came_with_a_refusal_are_not_lost_when_asking_about_it_fails(
+    client: redis.Redis, streamer: ss.Streamer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(client, "b", 0)
+    how: dict[str, Any] = {**BALANCED, "mode": "resumable", "mkstream": True}
+    consumer = streamer.consumer("a", "b", **how)
+    assert numbers(consumer.take(1, PATIENCE)) == [0]
+    ask, failures = GroupFetcher._start_again, [LinkLost("as if it broke just now")]
+
+    async def fails_once(self: GroupFetcher, shard: GroupShard) -> bytes:
+        if failures:
+            raise failures.pop()
+        return await ask(self, shard)
+
+    monkeypatch.setattr(GroupFetcher, "_start_again", fails_once)
+    client.xgroup_destroy("b", "g")
+    send(client, "a", 1, 2)
+    found = consumer.take(0)
+    with pytest.raises(ss.StreamReset, match="'b'"):
+        found += iter(lambda: consumer.next(PATIENCE), None)
+    assert not failures
+    found += consumer.take(2 - len(found), PATIENCE)
+    assert numbers(found) == [1, 2]
