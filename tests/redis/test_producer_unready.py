@@ -168,6 +168,8 @@ def test_a_replica_that_is_behind_is_not_believed(
         ledger.send(10)
         producer.flush()
         assert eventually(lambda: len(texts(new)) == 10)
+        # What is sent next is written at once only when the careful beginning is over.
+        assert eventually(lambda: not producer._core._writer._held)
         replication.mode = proxy.mode = "blackhole_down"
         ledger.send(10)
         assert eventually(lambda: len(texts(old)) == 20)
