@@ -172,14 +172,15 @@ def test_a_replica_that_is_behind_is_not_believed(
         assert eventually(lambda: not producer._core._writer._held)
         replication.mode = proxy.mode = "blackhole_down"
         ledger.send(10)
-        assert eventually(lambda: len(texts(old)) == 20)
+        # No more than so many batches go without an answer, and each may hold one message only.
+        assert eventually(lambda: len(texts(old)) > 10)
         proxy.target = new.port
         proxy.mode = "pass"
         # It looked them up where they are not, and sent them again.
         assert eventually(lambda: "READONLY" in producer._core._writer._trouble)
         assert len(texts(new)) == 10
         replication.mode = "pass"
-        assert eventually(lambda: len(texts(new)) == 20)
+        assert eventually(lambda: len(texts(new)) == len(texts(old)))
         raw(new.url, "REPLICAOF", "NO", "ONE")
         producer.flush()
         assert ledger.check(new.url) == {"sent": 20}
