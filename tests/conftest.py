@@ -20,7 +20,8 @@ from seastream_nb.server import PRIVATE, EmbeddedServer, embedded
 from tests.servers import LANES, plain_client, raw, require_server, socket_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
     import redis
 
@@ -44,6 +45,21 @@ def _without_the_users_settings() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("SEASTREAM_")]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture
+def alarm() -> Iterator[Callable[[float], None]]:
+    """Sets a timer that interrupts this thread, wherever it is then."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

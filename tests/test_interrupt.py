@@ -20,7 +20,6 @@ from tests.servers import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
     import redis
 
@@ -31,21 +30,6 @@ LARGE = 100_000
 
 
 # While waiting
-
-
-@pytest.fixture
-def alarm() -> Iterator[Callable[[float], None]]:
-    """Sets a timer that interrupts this thread, wherever it is then."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def fill(client: redis.Redis, total: int) -> None:

@@ -18,6 +18,7 @@ from seastream_nb.options import ConnectOptions
 from seastream_nb.page import ListPage
 from seastream_nb.quantities import Duration
 from seastream_nb.redis import catalog
+from seastream_nb.redis.claims import Claimed
 from seastream_nb.redis.groups import (
     ENTRIES_AT_ONCE,
     IDS_AT_ONCE,
@@ -104,10 +105,10 @@ class Administration:
             while limit:
                 count = min(limit, ENTRIES_AT_ONCE)
                 command = ("XAUTOCLAIM", origin.key, *claimant, cursor, "COUNT", count)
-                # A third element, since 7.0, names deleted entries, which are forgotten now.
-                cursor, entries, *_ = await once(self._pool, *command, doing=doing)
-                limit -= sum(map(_is_there, entries))
-                found += self._messages(origin, entries)
+                claimed = Claimed.of(await once(self._pool, *command, doing=doing))
+                cursor = claimed.cursor
+                limit -= sum(map(_is_there, claimed.entries))
+                found += self._messages(origin, claimed.entries)
                 if cursor == _START:
                     break
         return found

@@ -15,7 +15,7 @@ Whatever the rule, `end()` commits all that was acknowledged, and `abort()` noth
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 # How many ids one XACK or XCLAIM names: the server does nothing else meanwhile.
@@ -62,17 +62,13 @@ class Ledger:
     ({}, 15.0)
     >>> ledger.due(15.0)
     {b's': [b'1-0', b'2-0']}
-    >>> ledger.everything(), len(ledger)
-    ({b's': [b'3-0']}, 0)
+    >>> ledger.everything(), ledger.everything()
+    ({b's': [b'3-0']}, {})
     """
 
     def __init__(self, delay: float) -> None:
         self._delay = delay
         self._noted: deque[tuple[float, Acks]] = deque()
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
 
     @property
     def next_due(self) -> float | None:
@@ -83,36 +79,29 @@ class Ledger:
         """Entries were acknowledged at this time, which never goes back."""
         if acks:
             self._noted.append((now, acks))
-            self._count += count(acks)
 
     def due(self, now: float) -> Acks:
         """Take out what was acknowledged `delay` seconds ago or earlier."""
         taken = []
         while self._noted and self._noted[0][0] + self._delay <= now:
             taken.append(self._noted.popleft()[1])
-        return self._without(taken)
+        return joined(taken)
 
     def everything(self) -> Acks:
         """Take out all, however young."""
         taken = [acks for _, acks in self._noted]
         self._noted.clear()
-        return self._without(taken)
+        return joined(taken)
 
     def put_back(self, acks: Acks) -> None:
         """What was taken out could not be committed: it is due at once."""
         if acks:
             self._noted.appendleft((float("-inf"), acks))
-            self._count += count(acks)
 
     def forget(self, key: bytes) -> None:
         """Drop the acks of one key."""
         for _, acks in self._noted:
-            self._count -= len(acks.pop(key, ()))
-
-    def _without(self, taken: Sequence[Acks]) -> Acks:
-        acks = joined(taken)
-        self._count -= count(acks)
-        return acks
+            acks.pop(key, None)
 
 
 def count(acks: Acks) -> int:

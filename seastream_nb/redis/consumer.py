@@ -34,6 +34,7 @@ from seastream_nb.options import ConnectOptions, ConsumerOptions
 from seastream_nb.redis import catalog
 from seastream_nb.redis.aside import Shard
 from seastream_nb.redis.assignment import Assignment
+from seastream_nb.redis.commit import RULES
 from seastream_nb.redis.connection import accepted
 from seastream_nb.redis.fetcher import Demand
 from seastream_nb.redis.grouped import GroupFetcher, GroupShard
@@ -368,7 +369,7 @@ class RedisConsumer:
     def _refuse_ack(self, message: Any) -> None:
         """Say why an ack is wrong, unless it is only not needed."""
         self._require_open()
-        if self.options.auto_commit == "delayed":
+        if RULES[self.options.auto_commit].refuses_ack:
             raise AckNotAllowed(
                 f"{self._doing}: auto_commit='delayed' acks each message that was taken; choose "
                 "'rolling' or 'disabled' to ack yourself"

@@ -76,7 +76,7 @@ class GroupFetcher(Fetcher[GroupShard]):
         """Join the group of every shard; what fails is told when somebody waits for messages."""
         shards = list(self._shards)
         commands = [self._create(shard) for shard in shards]
-        replies = await self._group.pool.replies(commands, doing=self._doing)
+        replies = await self._pool.replies(commands, doing=self._doing)
         await self._joined(shards, replies)
 
     def add(self, shard: GroupShard) -> None:

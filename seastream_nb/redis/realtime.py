@@ -15,6 +15,7 @@ from seastream_nb.errors import StreamReset
 from seastream_nb.keys import FIRST_ID, EntryId
 from seastream_nb.redis import wire
 from seastream_nb.redis.aside import Shard
+from seastream_nb.redis.catalog import is_missing
 from seastream_nb.redis.fetcher import BLOCK_MS, Fetcher
 from seastream_nb.redis.inbox import Batch
 from seastream_nb.redis.resp import Refusal
@@ -69,7 +70,7 @@ class RealtimeFetcher(Fetcher[Shard]):
         replies = await self._ask([wire.pack(["XINFO", "STREAM", s.origin.key]) for s in reached])
         for shard, reply in zip(reached, replies, strict=True):
             if isinstance(reply, Refusal):
-                gone = "no such key" in str(reply)  # else the ACL does not let us ask
+                gone = is_missing(reply)  # else the ACL does not let us ask
             else:
                 last = wire.pairs(reply)[b"last-generated-id"]
                 gone = EntryId.parse(last) < shard.position

@@ -28,8 +28,7 @@ from tests.redis.test_conformance_interop import MODES, in_group
 from tests.servers import TcpServer, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
+    from collections.abc import Callable
 
     import redis
 
@@ -84,21 +83,6 @@ def test_what_a_killed_process_held_is_delivered_to_another_soon(
 
 
 # Interrupts
-
-
-@pytest.fixture
-def alarm() -> Iterator[Callable[[float], None]]:
-    """Sets a timer that interrupts this thread, wherever it is then."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("auto_commit", ["delayed", "disabled"])
