@@ -1,0 +1,1 @@
+"""`.ss` files, in SeaStreamer's format."""
