@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         connect_async,
     )
     from seastream_nb.backend import StreamInfo
+    from seastream_nb.file.verify import FileReport, repair, verify
     from seastream_nb.listing import Catalog
     from seastream_nb.message import Message, MessageHeader, Receipt
     from seastream_nb.receipt import PendingReceipt
@@ -42,6 +43,7 @@ __all__ = [
     "Catalog",
     "Consumer",
     "EmbeddedServer",
+    "FileReport",
     "KeyHashSharder",
     "Message",
     "MessageHeader",
@@ -57,11 +59,14 @@ __all__ = [
     "connect_async",
     "embedded",
     "errors",
+    "repair",
+    "verify",
 ]
 
 _HOMES = {
     "aio": ("AsyncConsumer", "AsyncProducer", "AsyncStream", "AsyncStreamer", "connect_async"),
     "backend": ("StreamInfo",),
+    "file.verify": ("FileReport", "repair", "verify"),
     "listing": ("Catalog",),
     "message": ("Message", "MessageHeader", "Receipt"),
     "receipt": ("PendingReceipt",),
