@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from seastream_nb import portal
 from seastream_nb.builders import StreamBuilders, stream_query
+from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint, StreamerEndpoint
 from seastream_nb.facade import (
     ConsumerMembers,
     ProducerMembers,
@@ -25,16 +26,13 @@ from seastream_nb.facade import (
 )
 from seastream_nb.listing import Catalog
 from seastream_nb.members import awaiting, awaiting_iter
-from seastream_nb.message import Message
+from seastream_nb.message import Message, Payload
 from seastream_nb.notebook import display
 from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
 from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_from_thread
 from seastream_nb.portal import bridge
 from seastream_nb.quantities import Duration, Size
 from seastream_nb.receipt import PendingReceipt
-from seastream_nb.redis.consumer import RedisConsumer
-from seastream_nb.redis.producer import Payload, RedisProducer
-from seastream_nb.redis.streamer import RedisStreamer
 from seastream_nb.stream import StreamCore
 from seastream_nb.streamer import Target, open_streamer
 from seastream_nb.times import When
@@ -53,7 +51,7 @@ class Connecting:
 
     def __init__(self, target: Target, options: ConnectKwargs) -> None:
         # A closure, which shows none of what it holds: there may be a password.
-        self._opening: Callable[[], Coroutine[Any, Any, RedisStreamer]] = lambda: open_streamer(
+        self._opening: Callable[[], Coroutine[Any, Any, StreamerEndpoint]] = lambda: open_streamer(
             target, options
         )
         self._streamer: AsyncStreamer | None = None
@@ -82,7 +80,7 @@ class Connecting:
 class AsyncStreamer:
     """A connection to a place that holds streams. Any thread may use it."""
 
-    def __init__(self, core: RedisStreamer) -> None:
+    def __init__(self, core: StreamerEndpoint) -> None:
         self._core = core
 
     @property
@@ -143,12 +141,12 @@ class AsyncStreamer:
         """An `AsyncConsumer`, anchored before this returns; see `ConsumerOptions`."""
         return AsyncConsumer(await bridge(self._core.consumer(*keys, **options)))
 
-    claim = awaiting(RedisStreamer.claim)
-    ack = awaiting(RedisStreamer.ack)
-    trim = awaiting(RedisStreamer.trim)
-    delete_group = awaiting(RedisStreamer.delete_group)
-    delete_consumer = awaiting(RedisStreamer.delete_consumer)
-    close = awaiting(RedisStreamer.close)
+    claim = awaiting(StreamerEndpoint.claim)
+    ack = awaiting(StreamerEndpoint.ack)
+    trim = awaiting(StreamerEndpoint.trim)
+    delete_group = awaiting(StreamerEndpoint.delete_group)
+    delete_consumer = awaiting(StreamerEndpoint.delete_consumer)
+    close = awaiting(StreamerEndpoint.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -223,7 +221,7 @@ class AsyncProducer(ProducerMembers):
         """Queue a message for any stream; as `send`."""
         return self._core.send_to(key, payload, timestamp=timestamp)
 
-    room = awaiting(RedisProducer.room)
+    room = awaiting(ProducerEndpoint.room)
 
     async def send_frame(
         self,
@@ -254,8 +252,8 @@ class AsyncProducer(ProducerMembers):
         await self.flush()
         return count
 
-    flush = awaiting(RedisProducer.flush)
-    end = awaiting(RedisProducer.end)
+    flush = awaiting(ProducerEndpoint.flush)
+    end = awaiting(ProducerEndpoint.end)
 
     async def __aenter__(self) -> Self:
         return self
@@ -342,13 +340,13 @@ class AsyncConsumer(ConsumerMembers):
                 yield message
             yield await self.next()
 
-    seek = awaiting(RedisConsumer.seek)
-    rewind = awaiting(RedisConsumer.rewind)
-    resume_group = awaiting(RedisConsumer.resume_group)
-    commit = awaiting(RedisConsumer.commit)
-    end = awaiting(RedisConsumer.end)
-    abort = awaiting(RedisConsumer.abort)
-    close = awaiting(RedisConsumer.end)
+    seek = awaiting(ConsumerEndpoint.seek)
+    rewind = awaiting(ConsumerEndpoint.rewind)
+    resume_group = awaiting(ConsumerEndpoint.resume_group)
+    commit = awaiting(ConsumerEndpoint.commit)
+    end = awaiting(ConsumerEndpoint.end)
+    abort = awaiting(ConsumerEndpoint.abort)
+    close = awaiting(ConsumerEndpoint.end)
 
     async def __aenter__(self) -> Self:
         return self

@@ -54,7 +54,9 @@ def base_column(name: str, rows: Rows, unit_ns: int, zone: str) -> pa.Array:
         shards = np.array([origin.shard for origin in rows.origins], dtype=np.uint64)
         return pa.array(shards[rows.origin] if len(rows) else shards[:0])
     if name == "sequence":
-        return wide_sequences(rows.ms, rows.sub) if unit_ns == 1 else sequences(rows.ms, rows.sub)
+        if unit_ns == 1:
+            return wide_sequences(rows.ms, rows.sub)
+        return sequences(rows.ms, rows.sub, rows.numbered)
     if name == "id":
         return entry_ids(rows.ms, rows.sub)
     if name == "timestamp":
@@ -62,15 +64,18 @@ def base_column(name: str, rows: Rows, unit_ns: int, zone: str) -> pa.Array:
     return rows.payload if rows.payload is not None else pa.nulls(len(rows), pa.binary())
 
 
-def sequences(ms: Numbers, sub: Numbers) -> pa.UInt64Array:
-    """`ms << 16 | sub`, null where 48 and 16 bits do not hold them.
+def sequences(ms: Numbers, sub: Numbers, numbered: Numbers | None = None) -> pa.UInt64Array:
+    """`ms << 16 | sub`, null where 48 and 16 bits do not hold them; `sub` alone where `numbered`.
 
     >>> ids = np.array([[1, 2], [2**48, 0], [1, 65536]], dtype=np.uint64)
     >>> sequences(ids[:, 0], ids[:, 1]).to_pylist()
     [65538, None, None]
     """
     lost = (ms >= np.uint64(2**48)) | (sub > np.uint64(0xFFFF))
-    return pa.array(ms << np.uint64(16) | sub, mask=lost if lost.any() else None)
+    packed = ms << np.uint64(16) | sub
+    if numbered is not None:
+        packed, lost = np.where(numbered, sub, packed), lost & ~numbered
+    return pa.array(packed, mask=lost if lost.any() else None)
 
 
 def wide_sequences(ms: Numbers, sub: Numbers) -> pa.Decimal128Array:

@@ -128,6 +128,18 @@ def size_or_auto(value: Any) -> int | Literal["auto"]:
     return "auto" if isinstance(value, str) and value == "auto" else parse_size(value)
 
 
+def beacon_interval(value: Any) -> int:
+    """A multiple of 1 KiB that four bytes hold, as SeaStreamer asks for.
+
+    >>> beacon_interval("1MiB")
+    1048576
+    """
+    size = parse_size(value)
+    if size % 1024 or not 0 < size < 2**32:
+        raise ConfigError("give a multiple of 1 KiB below 4 GiB")
+    return size
+
+
 def instant_ns(value: Any, zone: str) -> int:
     """One point in time, in nanoseconds since the epoch; naive times are read in `zone`."""
     moment = parse_when(value, tz=zone)

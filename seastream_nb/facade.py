@@ -9,12 +9,11 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from seastream_nb.arrow import base_column, base_type, default_columns
+from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint
 from seastream_nb.errors import ConfigError, StreamError
 from seastream_nb.message import Message, MessageHeader
 from seastream_nb.notebook.display import brief
 from seastream_nb.quantities import NS_PER_SECOND, Duration, parse_duration
-from seastream_nb.redis.consumer import RedisConsumer
-from seastream_nb.redis.producer import RedisProducer
 from seastream_nb.rows import message_rows
 
 
@@ -32,7 +31,7 @@ def noted_on(error: BaseException | None) -> Iterator[None]:
 class ProducerMembers:
     """What a producer does without waiting."""
 
-    def __init__(self, core: RedisProducer) -> None:
+    def __init__(self, core: ProducerEndpoint) -> None:
         self._core = core
 
     @property
@@ -57,7 +56,7 @@ class ProducerMembers:
 class ConsumerMembers:
     """What a consumer does without waiting. One thread at a time may use it."""
 
-    def __init__(self, core: RedisConsumer) -> None:
+    def __init__(self, core: ConsumerEndpoint) -> None:
         self._core = core
 
     @property

@@ -39,6 +39,11 @@ class ConnectKwargs(TypedDict, total=False):
     now: Any
     read_only: bool
     max_frame_bytes: Size
+    torn_tail: Literal["warn", "raise"]
+    create: Literal["never", "if_missing", "exclusive"]
+    beacon_interval: Size
+    file_size_limit: Size
+    end_with_eos: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,10 @@ class ConnectOptions:
 
     `timeout` is in seconds: the longest wait for one answer, and for an outage to end.
     `now` replaces the server's clock, so that a scheduled run can be repeated.
+
+    The last five are for files: whether a finite read of one that ends inside a message warns or
+    raises; whether to make it; how many bytes its beacons are apart, which counts for a new file;
+    its largest size in bytes; whether a producer that ends says that nothing follows.
     """
 
     cluster: bool = False
@@ -66,6 +75,11 @@ class ConnectOptions:
     now: int | None = None
     read_only: bool = False
     max_frame_bytes: int | Literal["auto"] = "auto"
+    torn_tail: Literal["warn", "raise"] = "warn"
+    create: Literal["never", "if_missing", "exclusive"] = "never"
+    beacon_interval: int = 2**20
+    file_size_limit: int = 16 * 2**30
+    end_with_eos: bool = False
 
     @classmethod
     def make(cls, given: Mapping[str, Any], *, default_now: str | None = None) -> ConnectOptions:
@@ -234,6 +248,11 @@ _CONNECT: Mapping[str, Check] = {
     "now": lambda value: value,  # read last: a naive time needs the zone
     "read_only": checks.flag,
     "max_frame_bytes": checks.size_or_auto,
+    "torn_tail": one_of("warn", "raise"),
+    "create": one_of("never", "if_missing", "exclusive"),
+    "beacon_interval": checks.beacon_interval,
+    "file_size_limit": parse_size,
+    "end_with_eos": checks.flag,
 }
 _PRODUCER: Mapping[str, Check] = {
     "sharder": or_none(_sharder),

@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 
 from seastream_nb import portal
 from seastream_nb.encoding import is_text, json_rows
+from seastream_nb.endpoints import ProducerEndpoint
 from seastream_nb.errors import ConfigError, QueueFull
 from seastream_nb.options import ConnectOptions
 from seastream_nb.receipt import PendingReceipt
-from seastream_nb.redis.producer import RedisProducer
 from seastream_nb.times import Fixed, Instant, parse_when
 
 # Rows that are made into payloads at a time.
@@ -192,7 +192,7 @@ def _instant_ns(text: str, tz: str) -> int:
 
 
 def send_waiting(
-    producer: RedisProducer, size: int, send: Callable[[], PendingReceipt]
+    producer: ProducerEndpoint, size: int, send: Callable[[], PendingReceipt]
 ) -> PendingReceipt:
     """What `send` returns when the queue has room for a payload of `size` bytes.
 
@@ -215,7 +215,7 @@ def send_waiting(
 
 
 def send_all(
-    messages: FrameMessages, producer: RedisProducer, stop: threading.Event | None = None
+    messages: FrameMessages, producer: ProducerEndpoint, stop: threading.Event | None = None
 ) -> int:
     """Queue every message for the producer's own stream, until `stop` is set; how many."""
     key = producer.own_stream()
@@ -233,7 +233,7 @@ def send_all(
     return count
 
 
-async def send_from_thread(messages: FrameMessages, producer: RedisProducer) -> int:
+async def send_from_thread(messages: FrameMessages, producer: ProducerEndpoint) -> int:
     """`send_all` in a thread of its own, since reading a frame may block; cancelling stops it."""
     stop = threading.Event()
     sending = asyncio.create_task(asyncio.to_thread(send_all, messages, producer, stop))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from seastream_nb.keys import EntryId
+from seastream_nb.keys import EntryId, NumberedId
 from seastream_nb.message import Message, Origin
 
 Numbers = np.ndarray[Any, Any]
@@ -34,18 +34,22 @@ class Pairs:
 
 
 class Page(ABC):
-    """Consecutive entries of one shard, in stored order."""
+    """Consecutive entries of one shard, in stored order.
+
+    `numbered` marks the entries whose ids are `NumberedId`s; None where none is.
+    """
 
     origin: Origin
     ms: Numbers
     sub: Numbers
+    numbered: Numbers | None = None
 
     def __len__(self) -> int:
         return len(self.ms)
 
     def entry_id(self, index: int) -> EntryId:
         """The id of one entry; negative indexes count from the end."""
-        return EntryId(int(self.ms[index]), int(self.sub[index]))
+        return entry_id(self.ms, self.sub, self.numbered, index)
 
     @property
     @abstractmethod
@@ -67,7 +71,8 @@ class Page(ABC):
     def messages(self, field: bytes) -> Iterator[Message]:
         """One `Message` an occurrence of the message field."""
         entries, values = self.occurrences(field)
-        ids = map(EntryId, self.ms[entries].tolist(), self.sub[entries].tolist())
+        numbered = None if self.numbered is None else self.numbered[entries]
+        ids = entry_ids(self.ms[entries], self.sub[entries], numbered)
         return map(Message, [self.origin] * len(entries), ids, values.to_pylist())
 
 
@@ -126,6 +131,25 @@ class ListPage(Page):
             names=flat[0::2],
             values=pa.array(flat[1::2], pa.binary()),
         )
+
+
+def entry_id(ms: Numbers, sub: Numbers, numbered: Numbers | None, at: int) -> EntryId:
+    """One id out of columns."""
+    kind = EntryId if numbered is None or not numbered[at] else NumberedId
+    return kind(int(ms[at]), int(sub[at]))
+
+
+def entry_ids(ms: Numbers, sub: Numbers, numbered: Numbers | None) -> Iterator[EntryId]:
+    """All ids out of columns.
+
+    >>> columns = (np.array(each) for each in ([5, 6], [1, 2], [False, True]))
+    >>> [each.sequence() for each in entry_ids(*columns)]
+    [327681, 2]
+    """
+    if numbered is None:
+        return map(EntryId, ms.tolist(), sub.tolist())
+    kinds = [NumberedId if each else EntryId for each in numbered.tolist()]
+    return (kind(*pair) for kind, *pair in zip(kinds, ms.tolist(), sub.tolist(), strict=True))
 
 
 def parse_ids(ids: list[bytes]) -> Numbers:

@@ -12,9 +12,9 @@ from itertools import chain
 import numpy as np
 import pyarrow as pa
 
-from seastream_nb.keys import EntryId
+from seastream_nb.keys import EntryId, NumberedId
 from seastream_nb.message import Message, Origin
-from seastream_nb.page import Numbers, Page
+from seastream_nb.page import Numbers, Page, entry_id, entry_ids
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Rows:
 
     `payload` is the message field's value. With `fields` every entry is a row and each field is a
     nullable binary array; a field that an entry repeats has its first value there and the later
-    ones in `repeated`, as (row, name, value); `payload` is then null or left out.
+    ones in `repeated`, as (row, name, value); `payload` is then null or left out. `numbered` is
+    the page's.
     """
 
     origins: tuple[Origin, ...]
@@ -33,13 +34,18 @@ class Rows:
     payload: pa.BinaryArray | None = None
     fields: dict[bytes, pa.BinaryArray] | None = None
     repeated: tuple[tuple[int, bytes, bytes], ...] = ()
+    numbered: Numbers | None = None
 
     def __len__(self) -> int:
         return len(self.ms)
 
     def entry_id(self, row: int) -> EntryId:
         """The id of the entry that a row came from."""
-        return EntryId(int(self.ms[row]), int(self.sub[row]))
+        return entry_id(self.ms, self.sub, self.numbered, row)
+
+    def entry_ids(self) -> list[EntryId]:
+        """The ids of all rows' entries."""
+        return list(entry_ids(self.ms, self.sub, self.numbered))
 
     def origin_of(self, row: int) -> Origin:
         """Where a row's entry lives."""
@@ -50,8 +56,7 @@ class Rows:
         if self.payload is None:
             return []
         origins = [self.origins[number] for number in self.origin.tolist()]
-        ids = map(EntryId, self.ms.tolist(), self.sub.tolist())
-        found = zip(origins, ids, self.payload.to_pylist(), strict=True)
+        found = zip(origins, self.entry_ids(), self.payload.to_pylist(), strict=True)
         return [Message(origin, at, data) for origin, at, data in found if data is not None]
 
     def without_values(self) -> Rows:
@@ -73,6 +78,7 @@ class Rows:
             origin=self.origin[rows],
             ms=self.ms[rows],
             sub=self.sub[rows],
+            numbered=None if self.numbered is None else self.numbered[rows],
             payload=None if self.payload is None else self.payload.take(index),
             fields=None
             if self.fields is None
@@ -90,6 +96,7 @@ class Rows:
             origin=self.origin[start:stop],
             ms=self.ms[start:stop],
             sub=self.sub[start:stop],
+            numbered=None if self.numbered is None else self.numbered[start:stop],
             payload=None if self.payload is None else self.payload.slice(start, length),
             fields=None
             if self.fields is None
@@ -110,6 +117,7 @@ def payload_rows(page: Page, entries: Numbers, values: pa.BinaryArray) -> Rows:
         origin=np.zeros(len(entries), dtype=np.int32),
         ms=page.ms if whole else page.ms[entries],
         sub=page.sub if whole else page.sub[entries],
+        numbered=page.numbered if whole or page.numbered is None else page.numbered[entries],
         payload=values,
     )
 
@@ -131,6 +139,7 @@ def field_rows(page: Page, names: Iterable[bytes] = (), *, payload: bytes | None
         origin=np.zeros(len(page), dtype=np.int32),
         ms=page.ms,
         sub=page.sub,
+        numbered=page.numbered,
         payload=None if payload is None else _first_values(page, payload),
         fields={name: _scatter(pairs.values, rows, len(page)) for name, rows in at.items()},
         repeated=tuple(
@@ -171,6 +180,7 @@ def concat_rows(parts: Sequence[Rows]) -> Rows:
         ),
         ms=np.concatenate([part.ms for part in parts]),
         sub=np.concatenate([part.sub for part in parts]),
+        numbered=_concat_numbered(parts),
         payload=_concat([part.payload for part in parts]),
         fields=_concat_fields(parts),
         repeated=tuple(
@@ -178,6 +188,18 @@ def concat_rows(parts: Sequence[Rows]) -> Rows:
             for start, part in zip(starts, parts, strict=False)
             for row, name, value in part.repeated
         ),
+    )
+
+
+def _concat_numbered(parts: Sequence[Rows]) -> Numbers | None:
+    if all(part.numbered is None for part in parts):
+        return None
+    plain = [np.zeros(len(part), dtype=bool) for part in parts]
+    return np.concatenate(
+        [
+            none if part.numbered is None else part.numbered
+            for part, none in zip(parts, plain, strict=True)
+        ]
     )
 
 
@@ -202,10 +224,12 @@ def message_rows(messages: Sequence[Message]) -> Rows:
     origins = tuple(dict.fromkeys(message.origin for message in messages))
     number = {origin: index for index, origin in enumerate(origins)}
     ids = [message.entry_id for message in messages]
+    numbered = [isinstance(each, NumberedId) for each in ids]
     return Rows(
         origins=origins,
         origin=np.array([number[message.origin] for message in messages], dtype=np.int32),
         ms=np.array([each.ms for each in ids], dtype=np.uint64),
         sub=np.array([each.sub for each in ids], dtype=np.uint64),
+        numbered=np.array(numbered) if any(numbered) else None,
         payload=pa.array([message.payload for message in messages], pa.binary()),
     )

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from seastream_nb import server
+from seastream_nb.endpoints import StreamerEndpoint
 from seastream_nb.errors import ConfigError, StreamError, Unsupported
 from seastream_nb.options import ConnectOptions, require_known
 from seastream_nb.redis.opening import Address
@@ -28,7 +29,7 @@ Target = str | Path | None
 _FILES = ("tls_ca", "tls_cert", "tls_key")
 
 
-async def open_streamer(target: Target, given: Mapping[str, Any]) -> RedisStreamer:
+async def open_streamer(target: Target, given: Mapping[str, Any]) -> StreamerEndpoint:
     """Connect to a target with the user's options.
 
     No frame of the tracebacks that leave here holds a password.

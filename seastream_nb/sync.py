@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from seastream_nb import portal
 from seastream_nb.builders import StreamBuilders, stream_query
+from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint, StreamerEndpoint
 from seastream_nb.errors import QueueFull
 from seastream_nb.facade import (
     ConsumerMembers,
@@ -26,15 +27,12 @@ from seastream_nb.facade import (
 )
 from seastream_nb.listing import Catalog
 from seastream_nb.members import blocking, blocking_iter
-from seastream_nb.message import Message
+from seastream_nb.message import Message, Payload, payload_bytes
 from seastream_nb.notebook import display
 from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
 from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_all, send_waiting
 from seastream_nb.quantities import Duration, Size
 from seastream_nb.receipt import PendingReceipt
-from seastream_nb.redis.consumer import RedisConsumer
-from seastream_nb.redis.producer import Payload, RedisProducer, payload_bytes
-from seastream_nb.redis.streamer import RedisStreamer
 from seastream_nb.stream import StreamCore
 from seastream_nb.streamer import Target, open_streamer
 from seastream_nb.times import When
@@ -61,7 +59,7 @@ def connect(target: Target = None, /, **options: Unpack[ConnectKwargs]) -> Strea
 class Streamer:
     """A connection to a place that holds streams. Any thread may use it."""
 
-    def __init__(self, core: RedisStreamer) -> None:
+    def __init__(self, core: StreamerEndpoint) -> None:
         self._core = core
 
     @property
@@ -120,12 +118,12 @@ class Streamer:
         """A `Consumer`, anchored before this returns; see `ConsumerOptions`."""
         return Consumer(portal.run(self._core.consumer(*keys, **options)))
 
-    claim = blocking(RedisStreamer.claim)
-    ack = blocking(RedisStreamer.ack)
-    trim = blocking(RedisStreamer.trim)
-    delete_group = blocking(RedisStreamer.delete_group)
-    delete_consumer = blocking(RedisStreamer.delete_consumer)
-    close = blocking(RedisStreamer.close)
+    claim = blocking(StreamerEndpoint.claim)
+    ack = blocking(StreamerEndpoint.ack)
+    trim = blocking(StreamerEndpoint.trim)
+    delete_group = blocking(StreamerEndpoint.delete_group)
+    delete_consumer = blocking(StreamerEndpoint.delete_consumer)
+    close = blocking(StreamerEndpoint.close)
 
     def __enter__(self) -> Self:
         return self
@@ -238,9 +236,9 @@ class Producer(ProducerMembers):
         self.flush()
         return count
 
-    room = blocking(RedisProducer.room)
-    flush = blocking(RedisProducer.flush)
-    end = blocking(RedisProducer.end)
+    room = blocking(ProducerEndpoint.room)
+    flush = blocking(ProducerEndpoint.flush)
+    end = blocking(ProducerEndpoint.end)
 
     def __enter__(self) -> Self:
         return self
@@ -326,13 +324,13 @@ class Consumer(ConsumerMembers):
             yield from self._waiting()
             yield self.next()
 
-    seek = blocking(RedisConsumer.seek)
-    rewind = blocking(RedisConsumer.rewind)
-    resume_group = blocking(RedisConsumer.resume_group)
-    commit = blocking(RedisConsumer.commit)
-    end = blocking(RedisConsumer.end)
-    abort = blocking(RedisConsumer.abort)
-    close = blocking(RedisConsumer.end)
+    seek = blocking(ConsumerEndpoint.seek)
+    rewind = blocking(ConsumerEndpoint.rewind)
+    resume_group = blocking(ConsumerEndpoint.resume_group)
+    commit = blocking(ConsumerEndpoint.commit)
+    end = blocking(ConsumerEndpoint.end)
+    abort = blocking(ConsumerEndpoint.abort)
+    close = blocking(ConsumerEndpoint.end)
 
     def __enter__(self) -> Self:
         return self

@@ -246,3 +246,10 @@ def test_the_message_field_and_the_unit_as_redis_knows_them() -> None:
 
     assert (options.field, options.unit_ns) == ("größe".encode(), 1)
     assert ConnectOptions().unit_ns == 1_000_000
+
+
+@pytest.mark.parametrize("value", [0, 1023, 1500, "1KB", 2**32])
+def test_a_beacon_interval_is_what_the_format_can_hold(value: object) -> None:
+    assert ConnectOptions.make({"beacon_interval": "4KiB"}).beacon_interval == 4096
+    with pytest.raises(ConfigError, match="beacon_interval"):
+        ConnectOptions.make({"beacon_interval": value})

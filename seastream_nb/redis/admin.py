@@ -8,9 +8,10 @@ before it deletes, is several commands, and others may write between them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from seastream_nb import checks
+from seastream_nb.endpoints import Id, Pending
 from seastream_nb.errors import ConfigError, ReadOnlyError, StreamNotFound
 from seastream_nb.keys import FIRST_ID, key_text
 from seastream_nb.message import Message, Origin
@@ -28,12 +29,11 @@ from seastream_nb.redis.groups import (
     shards_of_group,
 )
 from seastream_nb.redis.once import once
-from seastream_nb.redis.places import Chunk, Id, by_shard, places
+from seastream_nb.redis.places import Chunk, by_shard, places
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.wire import Argument
 from seastream_nb.times import When, bound, parse_when, resolve
 
-Pending = Literal["refuse", "drop"]
 # Where XAUTOCLAIM begins, and what it answers at its end.
 _START = FIRST_ID.wire()
 
@@ -56,25 +56,7 @@ class Administration:
         min_idle: Duration = "1m",
         limit: int = 100,
     ) -> list[Message]:
-        """Take pending entries of a group over; they are `consumer`'s then, and not acknowledged.
-
-        Entries without the message field are claimed and not returned. Deleted ones are not
-        returned, and forgotten; only Redis 6.2 keeps them pending until `ack`.
-
-        Args:
-            key: the stream; all its shards are searched.
-            group: the group's name.
-            consumer: who has them from now on; made if it does not exist.
-            ids: only these, whatever the limit; `ack` says in which shards.
-            min_idle: only what was given out so long ago, or earlier; 0 takes all.
-            limit: without `ids`, at most so many entries.
-
-        Raises:
-            StreamNotFound, GroupNotFound: there is no such stream or group; nothing was claimed.
-            ConfigError: an argument that cannot be meant.
-            ConnectError: the link broke, and entries may have been claimed: `pending` tells.
-            ReadOnlyError: the connection is read-only.
-        """
+        """Take pending entries of a group over; they are `consumer`'s then, unacknowledged."""
         self._require_writable("claiming")
         stream, name, owner = _name("key", key), _name("group", group), _name("consumer", consumer)
         idle_ms = round(1_000 * checks.named("min_idle", min_idle, checks.seconds_or_zero))
@@ -118,21 +100,7 @@ class Administration:
         return list(ListPage(origin, there).messages(self.options.field))
 
     async def ack(self, key: str | bytes, group: str | bytes, ids: Id | Iterable[Id]) -> int:
-        """Acknowledge entries of a group, whoever has them; how many were pending.
-
-        Args:
-            key: the stream.
-            group: the group's name.
-            ids: ids as text or `EntryId`, messages, or headers. A message knows its shard; another
-                id is acknowledged in every shard where it is pending.
-
-        Raises:
-            StreamNotFound, GroupNotFound: there is no such stream or group.
-            ConfigError: what is no id, or a message of another stream; nothing was acknowledged.
-            ConnectError: the link broke, and some may have been acknowledged; doing it again is
-                harmless.
-            ReadOnlyError: the connection is read-only.
-        """
+        """Acknowledge entries of a group, whoever has them; how many were pending."""
         self._require_writable("acknowledging")
         stream, name = _name("key", key), _name("group", group)
         wanted = places(ids, stream)
@@ -151,24 +119,7 @@ class Administration:
         before: When | None = None,
         exact: bool = False,
     ) -> int:
-        """Remove the oldest entries of every shard, for good; how many.
-
-        Groups that were not given them yet never get them, and what is pending loses its payload.
-
-        Args:
-            key: the stream.
-            max_len: keep the newest so many entries of each shard.
-            before: keep entries stamped exactly so, or later; those of `since(before)`.
-            exact: remove all that is meant. Otherwise whole blocks only, of about a hundred
-                entries, which is much cheaper; fewer are removed then, never more.
-
-        Raises:
-            StreamNotFound: there is no such stream.
-            ConfigError: both bounds or none, or one that cannot be meant.
-            ConnectError: the link broke, and some may have been removed; doing it again is
-                harmless.
-            ReadOnlyError: the connection is read-only.
-        """
+        """Remove the oldest entries of every shard, for good; how many."""
         self._require_writable("trimming")
         stream = _name("key", key)
         if (max_len is None) == (before is None):
@@ -196,17 +147,7 @@ class Administration:
     async def delete_group(
         self, key: str | bytes, group: str | bytes, *, pending: Pending = "refuse"
     ) -> int:
-        """Delete a group from every shard; how many pending entries were dropped with it.
-
-        With `pending="refuse"`, a group that has any is kept. Looking and deleting are two steps:
-        what is given out between them is dropped.
-
-        Raises:
-            StreamNotFound, GroupNotFound: there is no such stream or group.
-            ConfigError: entries are pending, naming how many; nothing was deleted.
-            ConnectError: the link broke, and the group may have been deleted from some shards.
-            ReadOnlyError: the connection is read-only.
-        """
+        """Delete a group from every shard; how many pending entries were dropped with it."""
         self._require_writable("deleting a group")
         stream, name = _name("key", key), _name("group", group)
         having = await shards_of_group(self._pool, stream, name)
@@ -225,17 +166,7 @@ class Administration:
         *,
         pending: Pending = "refuse",
     ) -> int:
-        """Delete a consumer of a group in every shard; how many pending entries were dropped.
-
-        With `pending="refuse"`, a consumer that has any is kept: claim them for another first.
-        Looking and deleting are two steps: what it is given between them is dropped.
-
-        Raises:
-            StreamNotFound, GroupNotFound: there is no such stream, group or consumer.
-            ConfigError: entries are pending, naming how many; nothing was deleted.
-            ConnectError: the link broke, and the consumer may have been deleted in some shards.
-            ReadOnlyError: the connection is read-only.
-        """
+        """Delete a consumer of a group in every shard; how many pending entries were dropped."""
         self._require_writable("deleting a consumer")
         stream, name, who = _name("key", key), _name("group", group), _name("consumer", consumer)
         found = await consumer_facts(self._pool, stream, name)

@@ -28,6 +28,7 @@ from seastream_nb.errors import (
     ConsumerClosed,
     StreamError,
 )
+from seastream_nb.inbox import Inbox
 from seastream_nb.keys import FIRST_ID, EntryId, SeqPos
 from seastream_nb.message import Message, MessageHeader, Origin
 from seastream_nb.options import ConnectOptions, ConsumerOptions
@@ -39,7 +40,6 @@ from seastream_nb.redis.connection import accepted
 from seastream_nb.redis.fetcher import Demand
 from seastream_nb.redis.grouped import GroupFetcher, GroupShard
 from seastream_nb.redis.identity import with_identity
-from seastream_nb.redis.inbox import Inbox
 from seastream_nb.redis.membership import Membership
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.realtime import RealtimeFetcher
@@ -119,20 +119,12 @@ class RedisConsumer:
         return self._assignment.stream_shards
 
     def assign(self, key: str | bytes, shard: int) -> None:
-        """Read this shard too, from the next seek, rewind or return to the group on.
-
-        Raises:
-            ConfigError: the consumer was not created on this stream, or it has no such shard.
-        """
+        """Read this shard too, from the next seek, rewind or return to the group on."""
         self._assignment.assign(key, shard)
         self._note_ackable()
 
     def unassign(self, key: str | bytes, shard: int) -> None:
-        """Stop reading this shard, from the next seek, rewind or return to the group on.
-
-        Raises:
-            ConfigError: the shard is not assigned.
-        """
+        """Stop reading this shard, from the next seek, rewind or return to the group on."""
         self._assignment.unassign(key, shard)
 
     def _note_ackable(self) -> None:
@@ -161,15 +153,7 @@ class RedisConsumer:
     # Where to read.
 
     async def seek(self, when: When | int) -> None:
-        """Go to a time in all assigned shards: the first message strictly later is next.
-
-        A time skips its whole tick, as SeaStreamer does; an id or a message skips itself. An int
-        is a message's `timestamp_ns`. A group stays where it is: what is read from here on is not
-        acknowledged for it, until `resume_group`.
-
-        Raises:
-            ConfigError: `when` cannot be read; the consumer stays where it is.
-        """
+        """Go to a time in all assigned shards: the first message strictly later is next."""
         position: Position
         if isinstance(when, int | np.integer):
             position = Instant(int(when))
@@ -180,11 +164,7 @@ class RedisConsumer:
         await self._place(position)
 
     async def rewind(self, to: SeqPos) -> None:
-        """Go to the beginning, the end, or the message after a sequence number; as `seek`.
-
-        Raises:
-            ConfigError: `to` is none of these; the consumer stays where it is.
-        """
+        """Go to the beginning, the end, or the message after a sequence number; as `seek`."""
         if to in ("beginning", "end"):
             await self._place(Edge.EARLIEST if to == "beginning" else Edge.LATEST)
         elif isinstance(to, int | np.integer) and 0 <= to <= LAST_SEQUENCE:
@@ -193,11 +173,7 @@ class RedisConsumer:
             raise ConfigError(f"rewind({to!r}): give 'beginning', 'end' or a sequence number")
 
     async def resume_group(self) -> None:
-        """After a seek or rewind: go on where the group was, with all that was not taken then.
-
-        Raises:
-            ConfigError: a consumer in realtime mode has no group.
-        """
+        """After a seek or rewind: go on where the group was, with all that was not taken then."""
         self._require_open()
         if self._group is None or self._own is None:
             raise ConfigError(f"{self._doing}: a consumer in realtime mode has no group")
@@ -289,20 +265,7 @@ class RedisConsumer:
     # Messages.
 
     async def fill(self, least: float, most: float, until: float | None) -> None:
-        """Wait until the inbox holds `least` messages; put in more, up to `most`, if they came.
-
-        Args:
-            least: how many messages to wait for.
-            most: how many to have; what came together is put in together.
-            until: when to give up, on the monotonic clock.
-
-        Raises:
-            TimeoutError: what came is in the inbox.
-            ConnectError: an outage lasted longer than the connection's timeout; asking again
-                goes on where reading stopped.
-            ServerError: such as a key of another type, with the server's text.
-            StreamReset: a stream or its group was deleted; asking again goes on.
-        """
+        """Wait until the inbox holds `least` messages; put in more, up to `most`, if they came."""
         self._require_open()
         if self._group is not None:
             self._group.tell()
@@ -354,12 +317,7 @@ class RedisConsumer:
             self._group.ride()
 
     def ack(self, message: Message | MessageHeader) -> None:
-        """Mark a message as done; only a group that does not do it itself makes use of it.
-
-        Raises:
-            AckNotAllowed: with auto_commit="delayed", or a message of a stream that this consumer
-                does not read.
-        """
+        """Mark a message as done; only a group that does not do it itself makes use of it."""
         # One test for all that could be wrong: this may be called for every message.
         if type(message) in _STAMPED and message.origin.key in self._ackable:
             self._acked.append((message.origin.key, message.wire_id))
@@ -380,12 +338,7 @@ class RedisConsumer:
             raise AckNotAllowed(f"{self._doing}: a message of {message.stream!r} is not of these")
 
     async def commit(self) -> None:
-        """Commit what is acknowledged, and return when the server has it.
-
-        Raises:
-            CommitNotAllowed: with auto_commit="delayed" or "rolling", and in realtime mode.
-            ConnectError: the server was away for the whole timeout; nothing is forgotten.
-        """
+        """Commit what is acknowledged, and return when the server has it."""
         self._require_open()
         if self._group is None:
             raise CommitNotAllowed(
@@ -411,11 +364,7 @@ class RedisConsumer:
             raise ConsumerClosed(f"{self._doing}: this consumer has ended")
 
     async def end(self) -> None:
-        """Commit everything that is acknowledged, and stop reading. Ending twice is fine.
-
-        Raises:
-            ConnectError: the server was away; the messages of the last acks will come again.
-        """
+        """Commit everything that is acknowledged, and stop reading. Ending twice is fine."""
         await self._close(commit=True)
 
     async def abort(self) -> None:

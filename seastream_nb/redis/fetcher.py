@@ -17,9 +17,9 @@ from contextlib import contextmanager, suppress
 from typing import Any, Generic
 
 from seastream_nb.errors import StreamError
+from seastream_nb.inbox import Batch
 from seastream_nb.redis.aside import ASIDE_SECONDS, S, Shards
 from seastream_nb.redis.connection import Link, LinkLost, refused
-from seastream_nb.redis.inbox import Batch
 from seastream_nb.redis.pool import LinkPool, not_yet
 from seastream_nb.redis.resp import Refusal
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from seastream_nb.errors import AuthError, ServerError, StreamError, StreamNotFound, StreamReset
+from seastream_nb.inbox import Batch
 from seastream_nb.keys import FIRST_ID, EntryId
 from seastream_nb.redis import wire
 from seastream_nb.redis.aside import Shard
 from seastream_nb.redis.claims import Claimed, Claims
 from seastream_nb.redis.connection import Link, accepted, refused
 from seastream_nb.redis.fetcher import BLOCK_MS, Fetcher
-from seastream_nb.redis.inbox import Batch
 from seastream_nb.redis.membership import Membership
 from seastream_nb.redis.readback import Identity, ask, introduce, kill
 from seastream_nb.redis.resp import Refusal

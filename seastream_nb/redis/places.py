@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from seastream_nb.endpoints import Id
 from seastream_nb.errors import ConfigError
 from seastream_nb.keys import EntryId, key_text, split_shard
 from seastream_nb.message import Message, MessageHeader, Origin
 
-Id = str | bytes | EntryId | Message | MessageHeader
 # The Redis key, where a message tells it, and the id.
 Place = tuple[bytes | None, EntryId]
 # Ids for one command, and the shard that it is about.

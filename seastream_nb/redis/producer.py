@@ -24,7 +24,7 @@ from seastream_nb.errors import (
     Unsupported,
 )
 from seastream_nb.keys import MAX_U64, EntryId, StreamKey, shard_key
-from seastream_nb.message import Message, Origin
+from seastream_nb.message import Origin, Payload, payload_bytes
 from seastream_nb.options import ConnectOptions, ProducerOptions
 from seastream_nb.receipt import PendingReceipt
 from seastream_nb.redis.connection import Link
@@ -38,8 +38,6 @@ from seastream_nb.times import Fixed, Instant, When, parse_when
 MAX_PAYLOAD = 512 * 2**20
 # Places that are kept ready; a producer may write to any number of streams.
 MOST_PLACES = 10_000
-
-Payload = str | bytes | bytearray | memoryview | Message
 
 
 class RedisProducer:
@@ -78,22 +76,13 @@ class RedisProducer:
         return self._anchor
 
     def anchor(self, key: str) -> None:
-        """Fix the stream that `send` writes to.
-
-        Raises:
-            AlreadyAnchored: it is fixed already.
-            StreamKeyError: SeaStreamer forbids the key.
-        """
+        """Fix the stream that `send` writes to."""
         if self._anchor is not None:
             raise AlreadyAnchored(f"this producer is anchored to {self._anchor!r}")
         self._anchor = StreamKey(key)
 
     def own_stream(self) -> str:
-        """The anchored stream.
-
-        Raises:
-            NotAnchored: there is none.
-        """
+        """The anchored stream."""
         if self._anchor is None:
             raise NotAnchored("send() needs a stream: give producer(key), anchor(key) or send_to()")
         return self._anchor
@@ -109,14 +98,7 @@ class RedisProducer:
     def send_to(
         self, key: str, payload: Payload, *, timestamp: When | None = None
     ) -> PendingReceipt:
-        """Queue a message for any stream.
-
-        Raises:
-            QueueFull: more than `max_queue` bytes wait to be sent.
-            ProducerClosed: after `end`.
-            StreamKeyError, ConfigError, TypeError: what cannot be sent is refused before it is
-                queued.
-        """
+        """Queue a message for any stream."""
         data = payload if type(payload) is bytes else payload_bytes(payload)
         entry_id = None if timestamp is None else self.explicit_id(timestamp)
         return self.queue(key, data, entry_id)
@@ -182,11 +164,7 @@ class RedisProducer:
         raise ConfigError(f"timestamp={timestamp!r}: give a point in time from 1970 on")
 
     def tick_id(self, tick: int) -> bytes:
-        """The id that leaves the second number to the server.
-
-        Raises:
-            Unsupported: the server needs full ids.
-        """
+        """The id that leaves the second number to the server."""
         if self._full_ids_only:
             raise Unsupported("a server before 7.0 takes times only as full ids, 'ms-sub'")
         return b"%d-*" % tick
@@ -194,29 +172,16 @@ class RedisProducer:
     # Awaited by the facades.
 
     async def room(self, size: int = 0, timeout: float | None = None) -> None:
-        """Wait until half of the queue is free, and there is room for `size` bytes of payload.
-
-        Raises:
-            TimeoutError: after `timeout` seconds, or when the server was silent for so long that
-                what waited has failed.
-        """
+        """Wait until half of the queue is free, and there is room for `size` bytes of payload."""
         async with asyncio.timeout(timeout):
             await self._outbox.room(size)
 
     async def flush(self) -> None:
-        """Wait until every earlier send is answered.
-
-        Raises:
-            NotSent, MaybeSent: the first failure of a send that nobody has seen yet.
-        """
+        """Wait until every earlier send is answered."""
         await self._outbox.flush()
 
     async def end(self) -> None:
-        """Flush, then close; later sends raise `ProducerClosed`. Ending twice is fine.
-
-        Raises:
-            NotSent, MaybeSent: as `flush`.
-        """
+        """Flush, then close; later sends raise `ProducerClosed`. Ending twice is fine."""
         self._outbox.close("the producer has ended: make another one")
         self._release(self)
         try:
@@ -235,24 +200,3 @@ def _shard_number(name: str, shard: object) -> int:
     if 0 <= number <= MAX_U64:
         return number
     raise ConfigError(f"the shard of {name!r} is {shard!r}: it must be a number from 0")
-
-
-def payload_bytes(payload: Payload) -> bytes:
-    r"""The bytes to send; buffers are copied, so that changing them later changes nothing.
-
-    >>> payload_bytes("café"), payload_bytes(memoryview(b"ab")[1:])
-    (b'caf\xc3\xa9', b'b')
-
-    Raises:
-        TypeError: it is neither text nor bytes.
-    """
-    if isinstance(payload, str):
-        return payload.encode()
-    if isinstance(payload, Message):
-        return payload.payload
-    if isinstance(payload, bytes | bytearray | memoryview):
-        return bytes(payload)
-    raise TypeError(
-        f"a payload is text or bytes, not {type(payload).__name__}: "
-        "encode it first, as with json.dumps"
-    )

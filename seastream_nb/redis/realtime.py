@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from seastream_nb.errors import StreamReset
+from seastream_nb.inbox import Batch
 from seastream_nb.keys import FIRST_ID, EntryId
 from seastream_nb.redis import wire
 from seastream_nb.redis.aside import Shard
 from seastream_nb.redis.catalog import is_missing
 from seastream_nb.redis.fetcher import BLOCK_MS, Fetcher
-from seastream_nb.redis.inbox import Batch
 from seastream_nb.redis.resp import Refusal
 
 # How often a silent stream is asked whether it is still the one that was read.

@@ -144,12 +144,7 @@ class RedisStreamer(Administration):
     # Writing and following.
 
     async def producer(self, key: str | None = None, **options: Any) -> RedisProducer:
-        """A producer, anchored when a key is given.
-
-        Raises:
-            ReadOnlyError: the connection is read-only.
-            ConfigError, StreamKeyError: an option or key that cannot be meant.
-        """
+        """A producer, anchored when a key is given."""
         if self.options.read_only:
             raise ReadOnlyError(f"{self.url} is connected read-only: it has no producers")
         checked = ProducerOptions.make(options)
@@ -188,11 +183,7 @@ class RedisStreamer(Administration):
         return None
 
     async def consumer(self, *keys: str | bytes, **options: Any) -> RedisConsumer:
-        """A consumer of these streams, anchored before this returns.
-
-        Raises:
-            ConfigError: no key, or an option that cannot be meant.
-        """
+        """A consumer of these streams, anchored before this returns."""
         checked = ConsumerOptions.make(options)
         if not keys or not all(isinstance(key, str | bytes) for key in keys):
             raise ConfigError("consumer() needs the keys of streams, as text or bytes")
@@ -216,11 +207,7 @@ class RedisStreamer(Administration):
         return consumer
 
     async def close(self) -> None:
-        """Flush the producers, end the consumers, disconnect. Closing twice is fine.
-
-        Raises:
-            NotSent, MaybeSent: the first failed send that nobody has seen.
-        """
+        """Flush the producers, end the consumers, disconnect. Closing twice is fine."""
         ours = self._process == os.getpid()  # a forked child leaves them to its parent
         failures: list[StreamError] = []
         try:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import seastream_nb as ss
+from seastream_nb.inbox import Batch, Inbox
 from seastream_nb.message import Origin
 from seastream_nb.redis.connection import LinkLost
 from seastream_nb.redis.grouped import GroupFetcher, GroupShard
-from seastream_nb.redis.inbox import Batch, Inbox
 from tests.redis.consuming import numbers, send
 from tests.servers import eventually
 

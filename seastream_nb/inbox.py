@@ -30,7 +30,8 @@ class Batch:
 
     def __init__(self) -> None:
         self.origins: list[Origin] = []
-        self.ids: list[bytes] = []
+        # As the backend has them, bytes or EntryId: parsing all of them would cost too much.
+        self.ids: list[Any] = []
         self.payloads: list[bytes] = []
         # Set by the inbox: how many messages came before, and the batch that came after.
         self.begin = 0
