@@ -36,7 +36,9 @@ MOST_NAME_BYTES = 111
 LAST_MS = 253_402_300_799_999
 INTERNAL_KEY = "SEA_STREAMER_INTERNAL"
 EOS = b"EOS"
-# The running checksum before the first message.
+# CRC-16/CDMA2000, most significant bit first.
+CRC_POLYNOMIAL = 0xC867
+# What a CRC begins with, and the running checksum before the first message.
 FIRST_CHECKSUM = 0xFFFF
 
 _KEY = re.compile(rb"[A-Za-z0-9._-]{0,249}")

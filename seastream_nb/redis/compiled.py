@@ -11,14 +11,9 @@ field's name, of its value.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-import numba
 import numpy as np
 
-Array = np.ndarray[Any, Any]
-Function = TypeVar("Function", bound=Callable[..., Any])
+from seastream_nb.jit import Array, byte_at, compiled, inlined
 
 # What `scan` returns. A position below zero means the same inside it.
 DONE, MORE, MALFORMED, FULL = 0, -1, -2, -3
@@ -34,69 +29,46 @@ TEXT_DIGITS, ARRAY_DIGITS = 10, 6
 ID_DIGITS = 20
 
 
-def _compiled(signature: str) -> Callable[[Function], Function]:
-    def compile_now(function: Function) -> Function:
-        try:
-            kernel = numba.njit(signature, nogil=True, cache=True)(function)
-        except (RuntimeError, OSError):  # nowhere to write the cache
-            kernel = numba.njit(signature, nogil=True)(function)
-        return cast("Function", kernel)
-
-    return compile_now
-
-
-def _inlined(function: Function) -> Function:
-    # Without a signature it is compiled only as part of a kernel, so a cached kernel skips it.
-    return cast("Function", numba.njit(nogil=True, forceinline=True)(function))
-
-
-@_inlined
-def _byte(data: Array, at: int) -> Any:
-    # An unsigned index cannot count from the end. That saves the test for it: a third of the time
-    # of `scan`, and nine tenths of `gather`, whose loop becomes a vector copy.
-    return data[np.uintp(at)]
-
-
-@_inlined
+@inlined
 def _number(data: Array, at: int, kind: int, digits: int) -> tuple[int, int]:
     """The number of the line `<kind><number>` at `at` and the place after it, or a status."""
     end = data.size
-    if at < end and _byte(data, at) != kind:
+    if at < end and byte_at(data, at) != kind:
         return 0, MALFORMED
     at += 1
-    if at < end and _byte(data, at) == MINUS:
+    if at < end and byte_at(data, at) == MINUS:
         return _nil(data, at)
     first = at
     value = 0
     end = min(end, first + digits)
-    while at < end and ZERO <= _byte(data, at) < ZERO + 10:
-        value = value * 10 + _byte(data, at) - ZERO
+    while at < end and ZERO <= byte_at(data, at) < ZERO + 10:
+        value = value * 10 + byte_at(data, at) - ZERO
         at += 1
-    if at - first > 1 and _byte(data, first) == ZERO:
+    if at - first > 1 and byte_at(data, first) == ZERO:
         return 0, MALFORMED
     after = _line_end(data, at)
     return value, MALFORMED if at == first and after != MORE else after
 
 
-@_inlined
+@inlined
 def _nil(data: Array, at: int) -> tuple[int, int]:
     """The rest of `-1`, and the place after its line."""
-    if at + 1 < data.size and _byte(data, at + 1) != ZERO + 1:
+    if at + 1 < data.size and byte_at(data, at + 1) != ZERO + 1:
         return 0, MALFORMED
     return NIL, _line_end(data, at + 2)
 
 
-@_inlined
+@inlined
 def _line_end(data: Array, at: int) -> int:
     """The place after the CRLF at `at`, or a status."""
-    if at < data.size and _byte(data, at) != CR:
+    if at < data.size and byte_at(data, at) != CR:
         return MALFORMED
     if at + 1 >= data.size:
         return MORE
-    return at + 2 if _byte(data, at + 1) == LF else MALFORMED
+    return at + 2 if byte_at(data, at + 1) == LF else MALFORMED
 
 
-@_inlined
+@inlined
 def _text(data: Array, at: int) -> tuple[int, int, int]:
     """Offset and length of the string at `at` and the place after it, or a status."""
     length, start = _number(data, at, DOLLAR, TEXT_DIGITS)
@@ -107,42 +79,42 @@ def _text(data: Array, at: int) -> tuple[int, int, int]:
     return start, length, _line_end(data, start + length)
 
 
-@_inlined
+@inlined
 def _id_part(data: Array, at: int, end: int) -> tuple[np.uint64, int]:
     """The unsigned 64-bit number at `at` and the place after it; MALFORMED if not canonical."""
     first = at
     value = np.uint64(0)
     end = min(end, first + ID_DIGITS)
-    while at < end and ZERO <= _byte(data, at) < ZERO + 10:
-        value = value * np.uint64(10) + np.uint64(_byte(data, at) - ZERO)
+    while at < end and ZERO <= byte_at(data, at) < ZERO + 10:
+        value = value * np.uint64(10) + np.uint64(byte_at(data, at) - ZERO)
         at += 1
     digits = at - first
-    if digits == 0 or (digits > 1 and _byte(data, first) == ZERO):
+    if digits == 0 or (digits > 1 and byte_at(data, first) == ZERO):
         return value, MALFORMED
     # Twenty digits from 2e19 on do not fit; from 2**64 to 2e19 they wrap round to less than 1e19.
-    if digits == ID_DIGITS and (_byte(data, first) > ZERO + 1 or value < np.uint64(10**19)):
+    if digits == ID_DIGITS and (byte_at(data, first) > ZERO + 1 or value < np.uint64(10**19)):
         return value, MALFORMED
     return value, at
 
 
-@_inlined
+@inlined
 def _id(data: Array, at: int, length: int) -> tuple[np.uint64, np.uint64, bool]:
     """Both parts of the id `ms-sub`, and whether it is one."""
     end = at + length
     ms, dash = _id_part(data, at, end)
-    if dash < 0 or dash == end or _byte(data, dash) != MINUS:
+    if dash < 0 or dash == end or byte_at(data, dash) != MINUS:
         return ms, ms, False
     sub, after = _id_part(data, dash + 1, end)
     return ms, sub, after == end
 
 
-@_inlined
+@inlined
 def _body(data: Array, at: int) -> tuple[int, int]:
     """How many names and values the array at `at` announces and the place after it, or a status.
 
     A deleted entry that is still pending in a group has nil for its body: as if it were empty.
     """
-    if at < data.size and _byte(data, at) == DOLLAR:
+    if at < data.size and byte_at(data, at) == DOLLAR:
         count, after = _number(data, at, DOLLAR, TEXT_DIGITS)
         return 0, MALFORMED if count != NIL and after > 0 else after
     count, after = _number(data, at, STAR, ARRAY_DIGITS)
@@ -151,7 +123,7 @@ def _body(data: Array, at: int) -> tuple[int, int]:
     return count, MALFORMED if count % 2 and after > 0 else after
 
 
-@_inlined
+@inlined
 def _entry(data: Array, state: Array, ids: Array, heads: Array) -> int:
     """Read an entry as far as the length of its body."""
     count, at = _number(data, state[AT], STAR, ARRAY_DIGITS)
@@ -181,7 +153,7 @@ def _entry(data: Array, state: Array, ids: Array, heads: Array) -> int:
     return DONE
 
 
-@_inlined
+@inlined
 def _pair(data: Array, state: Array, pairs: Array) -> int:
     """Read a field's name and value."""
     name, name_length, at = _text(data, state[AT])
@@ -201,7 +173,7 @@ def _pair(data: Array, state: Array, pairs: Array) -> int:
     return DONE
 
 
-@_compiled("int64(uint8[::1], int64[::1], uint64[:, ::1], int64[:, ::1], int64[:, ::1])")
+@compiled("int64(uint8[::1], int64[::1], uint64[:, ::1], int64[:, ::1], int64[:, ::1])")
 def scan(data: Array, state: Array, ids: Array, heads: Array, pairs: Array) -> int:
     """Go on reading entries where `state` says.
 
@@ -224,15 +196,15 @@ def scan(data: Array, state: Array, ids: Array, heads: Array, pairs: Array) -> i
             return status
 
 
-@_inlined
+@inlined
 def _same(data: Array, at: int, name: Array) -> bool:
     index = 0
-    while index < name.size and _byte(data, at + index) == name[index]:
+    while index < name.size and byte_at(data, at + index) == name[index]:
         index += 1
     return index == name.size
 
 
-@_compiled("int64(uint8[::1], int64[:, ::1], int64[:, ::1], uint8[::1], int64[::1], int64[::1])")
+@compiled("int64(uint8[::1], int64[:, ::1], int64[:, ::1], uint8[::1], int64[::1], int64[::1])")
 def find(data: Array, heads: Array, pairs: Array, name: Array, entries: Array, rows: Array) -> int:
     """Write the entry and the row in `pairs` of each field of this name; how many there are."""
     found = 0
@@ -245,7 +217,7 @@ def find(data: Array, heads: Array, pairs: Array, name: Array, entries: Array, r
     return found
 
 
-@_compiled("void(uint8[::1], int64[:, ::1], int64[::1], int32[::1], uint8[::1])")
+@compiled("void(uint8[::1], int64[:, ::1], int64[::1], int32[::1], uint8[::1])")
 def gather(data: Array, pairs: Array, rows: Array, offsets: Array, values: Array) -> None:
     """Copy the values of these pairs one after the other, and write where each begins and ends."""
     at = 0
@@ -253,6 +225,6 @@ def gather(data: Array, pairs: Array, rows: Array, offsets: Array, values: Array
     for index in range(len(rows)):
         start, length = pairs[rows[index], 2], pairs[rows[index], 3]
         for byte in range(length):
-            values[np.uintp(at + byte)] = _byte(data, start + byte)
+            values[np.uintp(at + byte)] = byte_at(data, start + byte)
         at += length
         offsets[index + 1] = at
