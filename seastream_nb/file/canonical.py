@@ -26,7 +26,6 @@ _NUMBER = re.compile(r"(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?)(\d+))?", re.ASCII)
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _BRACKET = re.compile(rf"{_STRING}|([\[{{])|([\]}}])", re.DOTALL)
 _EXPONENT = re.compile(rf"{_STRING}|(-?)(\d)(?:\.(\d+))?e([+-]\d+)", re.DOTALL)
-_MAY_HAVE_EXPONENT = re.compile(r"\de[+-]\d")
 _ESCAPE = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)|\\.", re.DOTALL)
 
 
@@ -44,7 +43,7 @@ def canonical(text: str) -> str | None:
         return None
     if not _shallow(text) or _has_lone_surrogate(text):
         return None
-    if _MAY_HAVE_EXPONENT.search(written):
+    if "e-" in written or "e+" in written:
         return _EXPONENT.sub(_with_exponent, written)
     return written
 

@@ -6,11 +6,14 @@ Memory is bounded by the largest frame, which is never larger than the file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import BinaryIO
 
-from seastream_nb.errors import FileFormatError
+from seastream_nb.errors import FileError, FileFormatError
 from seastream_nb.file.format import (
     BEACON_HEAD_SIZE,
     FRAME_HEAD_SIZE,
@@ -151,3 +154,22 @@ class Forward:
                 raise self._refused("a beacon's time is past the year 9999")
         self._raw(1)
         return Beacon(remaining, tuple(markers))
+
+
+@contextmanager
+def open_forward(path: Path) -> Iterator[Forward]:
+    """The frames of a file as long as it is open; what was refused names the file.
+
+    Raises:
+        FileFormatError: it is no `.ss` file, or is damaged.
+        FileError: it cannot be opened.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise FileError(error.errno, f"{path} cannot be read: {error.strerror}") from error
+    with file:
+        try:
+            yield Forward(file, os.fstat(file.fileno()).st_size)
+        except FileFormatError as error:
+            raise FileFormatError(f"{path}: {error}", offset=error.offset) from None
