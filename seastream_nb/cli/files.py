@@ -82,6 +82,8 @@ def _show(report: FileReport, as_json: bool) -> None:
             }
         )
         return
+    from seastream_nb.notebook.display import Column
+
     faults = [*report.faults]
     if report.torn_tail is not None:
         faults.append((report.torn_tail, "the file ends inside this message"))
@@ -89,8 +91,8 @@ def _show(report: FileReport, as_json: bool) -> None:
     found = "1 fault" if len(faults) == 1 else f"{len(faults) or 'no'} faults"
     print_bytes([f"{report.path}: {counts}, {found}\n".encode()])
     if streams:
-        rows = [[str(value) for value in stream.values()] for stream in streams]
-        print_table(("stream", "shard", "messages"), rows, right=frozenset(("shard", "messages")))
+        columns = (Column("stream"), Column("shard", right=True), Column("messages", right=True))
+        print_table(columns, [[str(value) for value in each.values()] for each in streams])
     if faults:
-        rows = [[str(offset), text] for offset, text in faults]
-        print_table(("offset", "fault"), rows, right=frozenset(("offset",)))
+        places = (Column("offset", right=True), Column("fault"))
+        print_table(places, [[str(offset), text] for offset, text in faults])

@@ -6,7 +6,6 @@ should not wait for them.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -15,23 +14,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
 
-from seastream_nb.errors import ConfigError, StreamError, StreamUrlError
+from seastream_nb.errors import ConfigError, StreamUrlError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from rich.table import Table
+
+    from seastream_nb.notebook.display import Column
 
 P = ParamSpec("P")
 
 FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
-# Tables that are not shown on a terminal are as wide as their widest row.
-_UNLIMITED = 100_000
+# Spaces between the columns of a table.
+GAP = 2
 
 
 def reported(command: Callable[P, None]) -> Callable[P, None]:
@@ -52,7 +54,9 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(INTERRUPTED) from None
         except (ConfigError, StreamUrlError) as error:
             raise _failed(error, USAGE) from None
-        except (StreamError, OSError) as error:
+        except typer.Exit:
+            raise
+        except Exception as error:  # a traceback could show what a URL holds
             raise _failed(error, FAILED) from None
 
     return run
@@ -62,7 +66,7 @@ def _failed(error: Exception, status: int) -> typer.Exit:
     # What was printed before stands before it, also where both go to one place.
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         _discard_output()
     note(f"{type(error).__name__}: {error}")
     return typer.Exit(status)
@@ -169,70 +173,92 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def print_table(
-    names: Sequence[str],
-    rows: Iterable[Sequence[str]],
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
     *,
-    right: frozenset[str] = frozenset(),
     head: bool = True,
-    widths: Mapping[str, int] | None = None,
+    widths: Sequence[int] = (),
 ) -> None:
-    """Aligned columns; those in `right` are aligned there, and none is narrower than `widths`."""
-    from rich.table import Table
-    from rich.text import Text
+    """Aligned columns, none narrower than `widths`: a table that fits the terminal, or whole lines.
 
-    table = Table(box=None, show_header=head, header_style="bold", pad_edge=False, padding=(0, 1))
-    for name in names:
-        justify: Literal["right", "left"] = "right" if name in right else "left"
-        table.add_column(
-            Text(name), justify=justify, overflow="fold", min_width=(widths or {}).get(name)
-        )
-    for row in rows:
-        table.add_row(*map(Text, row))
-    _print(table)
-
-
-def _print(table: Table) -> None:
+    >>> from seastream_nb.notebook.display import Column
+    >>> print_table([Column("key"), Column("length", right=True)], [("ticks", "3")])
+    key    length
+    ticks       3
+    """
     from rich.console import Console
 
     console = Console(file=sys.stdout, highlight=False)
     if console.is_terminal:
-        console.print(table)
-        return
-    text = io.StringIO()
-    Console(file=text, highlight=False, width=_UNLIMITED).print(table)
-    lines = text.getvalue().splitlines()
-    print_bytes(f"{line.rstrip()}\n".encode() for line in lines)
+        fits = sum(widths) + GAP * len(widths) <= console.width
+        console.print(_rich_table(columns, rows, head, widths if fits else ()))
+    else:
+        from seastream_nb.notebook.display import text_table
+
+        sys.stdout.write(text_table(columns, rows, head=head, widths=widths) + "\n")
+
+
+def _rich_table(
+    columns: Sequence[Column], rows: Iterable[Sequence[str]], head: bool, widths: Sequence[int]
+) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=None, show_header=head, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0)
+    )
+    for column, least in zip_longest(columns, widths):
+        table.add_column(
+            Text(column.name),
+            justify="right" if column.right else "left",
+            overflow="fold",
+            min_width=least,
+        )
+    for row in rows:
+        # As Text, since brackets in a payload are no markup.
+        table.add_row(*map(Text, row))
+    return table
 
 
 class RowTables:
     """Batches as one table: the first with its head, none with narrower columns than before."""
 
     def __init__(self) -> None:
-        self._names: list[str] = []
-        self._widths: dict[str, int] = {}
+        self._columns: list[Column] = []
+        self._widths: list[int] = []
 
     def show(self, batch: pa.RecordBatch) -> None:
         """Print the rows; the head again where the columns are others."""
-        import pyarrow as pa
+        from seastream_nb.notebook.display import Column, width
 
         batch = shown(batch)
+        # Whoever asked for one stream knows its name.
         names = [name for name in batch.schema.names if name != "stream"]
-        columns = [[cell(value) for value in batch[name].to_pylist()] for name in names]
-        head, self._names = names != self._names, names
-        for name, cells in zip(names, columns, strict=True):
-            widest = max(map(len, [*cells, name]))
-            self._widths[name] = max(widest, self._widths.get(name, 0))
-        numeric = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
-        right = frozenset(name for name in names if any(of(batch[name].type) for of in numeric))
-        rows = zip(*columns, strict=True)
-        print_table(names, rows, right=right, head=head, widths=self._widths)
+        columns = [Column(name, right=_is_number(batch[name].type)) for name in names]
+        cells = [[cell(value) for value in batch[name].to_pylist()] for name in names]
+        head = columns != self._columns
+        if head:
+            self._columns, self._widths = columns, [width(name) for name in names]
+        self._widths = [
+            max(least, *map(width, each)) for least, each in zip(self._widths, cells, strict=True)
+        ]
+        print_table(columns, list(zip(*cells, strict=True)), head=head, widths=self._widths)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    numeric = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    return any(belongs(kind) for belongs in numeric)
 
 
 def cell(value: object) -> str:
     r"""A value as the text of one cell, on one line.
 
-    >>> cell(None), cell(b"caf\xc3\xa9\n"), cell({"a": 1}), cell(datetime(2026, 11, 23, 2, 10))
-    ('', 'café\\n', '{"a":1}', '2026-11-23 02:10:00')
+    >>> cell(None), cell(b"caf\xc3\xa9\n"), cell({"a": 1}), cell((0, 1))
+    ('', 'café\\n', '{"a":1}', '0, 1')
+    >>> cell(datetime(2026, 11, 23, 2, 10))
+    '2026-11-23 02:10:00.000'
     """
     from seastream_nb.keys import key_text
     from seastream_nb.notebook.display import brief
@@ -240,9 +266,13 @@ def cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return value.isoformat(sep=" ").removesuffix("+00:00")
+        exact = value.microsecond % 1000 or getattr(value, "nanosecond", 0)
+        text = value.isoformat(" ", "auto" if exact else "milliseconds")
+        return text.removesuffix("+00:00")
     if isinstance(value, bytes):
         return brief(key_text(value))
+    if isinstance(value, tuple):
+        return ", ".join(map(cell, value))
     if isinstance(value, dict | list):
         value = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
     return brief(str(value))

@@ -56,19 +56,20 @@ def ls(pattern: Pattern = None, target: From = None, as_json: AsJson = False) ->
         for each in infos:
             print_json(asdict(each))
         return
-    names = [column.name for column in INFO_COLUMNS]
-    right = frozenset(column.name for column in INFO_COLUMNS if column.right)
-    print_table(names, map(info_row, infos), right=right)
+    print_table(INFO_COLUMNS, [info_row(each) for each in infos])
 
 
 def info(key: Key, target: From = None, as_json: AsJson = False) -> None:
     """Say what the server knows of one stream."""
+    from seastream_nb.notebook.display import Column
+
     with _connected(target) as streamer:
         found = asdict(streamer[key].info())
     if as_json:
         print_json(found)
     else:
-        print_table(("", ""), [(name, cell(value)) for name, value in found.items()], head=False)
+        facts = [(name, cell(value)) for name, value in found.items()]
+        print_table((Column("fact"), Column("value")), facts, head=False)
 
 
 def read(
