@@ -131,6 +131,9 @@ def _significant(whole: str, fraction: str) -> tuple[int, int]:
         if (longer := 10 * digits + int(digit)) > _MOST_U64:
             return digits, exponent - place
         digits = longer
+    if fraction and exponent == len(fraction):
+        # It tells by this that a fraction has no digits, and is wrong once in 2**64.
+        raise ValueError("the number is taken for one without a fraction")
     return digits, exponent - len(fraction)
 
 
