@@ -51,6 +51,8 @@ def visible(text: str) -> str:
     >>> visible("tab\there \u200b")
     'tab\\there \\u200b'
     """
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(
         character
         if character == " " or unicodedata.category(character)[0] not in "CZ"
@@ -107,26 +109,35 @@ def _html_row(tag: str, styles: Sequence[str], cells: Iterable[object]) -> str:
     return f"<tr>{''.join(shown)}</tr>"
 
 
-def text_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned plain text.
+def text_table(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    *,
+    head: bool = True,
+    widths: Sequence[int] = (),
+) -> str:
+    """Aligned plain text; `widths` is how wide each column is at least.
 
     >>> print(text_table([Column("a"), Column("b", right=True)], [("猫", "1"), ("c", "22")]))
     a    b
     猫   1
     c   22
     """
-    lines = [[column.name for column in columns], *rows]
-    widths = [max(map(_width, cells)) for cells in zip(*lines, strict=True)]
+    lines = [[column.name for column in columns], *rows] if head else rows
+    found = [max(map(width, cells)) for cells in zip(*lines, strict=True)]
+    widths = list(map(max, found, widths)) if widths else found
     return "\n".join("  ".join(map(_aligned, columns, line, widths)).rstrip() for line in lines)
 
 
-def _aligned(column: Column, cell: str, width: int) -> str:
-    gap = " " * (width - _width(cell))
+def _aligned(column: Column, cell: str, columns: int) -> str:
+    gap = " " * (columns - width(cell))
     return gap + cell if column.right else cell + gap
 
 
-def _width(text: str) -> int:
+def width(text: str) -> int:
     """Columns of a terminal: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF")
         for each in text

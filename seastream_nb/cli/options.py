@@ -1,0 +1,100 @@
+"""What commands take: arguments and options with the same name mean the same everywhere."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+
+class DecodeFormat(StrEnum):
+    """How `decode` prints a file."""
+
+    LOG = "log"
+    NDJSON = "ndjson"
+
+
+AsJson = Annotated[bool, Option("--json", help="Print JSON lines, one object a row.")]
+
+# Files.
+File = Annotated[Path, Argument(metavar="FILE", help="An .ss file.", show_default=False)]
+NewFile = Annotated[
+    Path, Argument(metavar="DST", help="A new file; never overwritten.", show_default=False)
+]
+Format = Annotated[
+    DecodeFormat, Option("--format", help="Lines to read, or a JSON object a message.")
+]
+HeaderOnly = Annotated[bool, Option("--header-only", help="Leave out the payloads.")]
+
+# Which stream, and where.
+From = Annotated[
+    str | None,
+    Option(
+        "--from",
+        metavar="TARGET",
+        help="A URL such as redis://localhost, an .ss file, or the name of a connection in "
+        "seastream.toml. Left out: $SEASTREAM_URL.",
+        show_default=False,
+    ),
+]
+Key = Annotated[str, Argument(metavar="KEY", help="The stream.", show_default=False)]
+Pattern = Annotated[
+    str | None,
+    Argument(metavar="PATTERN", help="A glob pattern for stream keys.", show_default=False),
+]
+
+# Which messages.
+Since = Annotated[
+    str | None,
+    Option(
+        metavar="WHEN",
+        help="From this time on: ISO text, -10m, 02:10, or an entry id.",
+        show_default=False,
+    ),
+]
+Until = Annotated[str | None, Option(metavar="WHEN", help="Before this time.", show_default=False)]
+Last = Annotated[
+    str | None,
+    Option(metavar="N|W", help="The last N messages, or a window such as 10m.", show_default=False),
+]
+First = Annotated[int | None, Option(metavar="N", help="The first N messages.", show_default=False)]
+Shards = Annotated[
+    list[int] | None,
+    Option("--shard", metavar="N", help="Only this shard; may be repeated.", show_default=False),
+]
+Limit = Annotated[
+    int | None, Option(min=0, metavar="N", help="Print at most N rows.", show_default=False)
+]
+Count = Annotated[int, Option("-n", min=0, metavar="N", help="How many messages.")]
+Follow = Annotated[bool, Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")]
+
+# What they become.
+JsonPayload = Annotated[
+    bool, Option("--json-payload", help="Payloads are JSON: a column for each of its keys.")
+]
+Text = Annotated[bool, Option("--text", help="Payloads are text, which must be UTF-8.")]
+EveryField = Annotated[bool, Option("--fields", help="A column for each field of the entries.")]
+
+# What stays.
+MaxLen = Annotated[
+    int | None,
+    Option(
+        "--max-len",
+        metavar="N",
+        help="Keep the newest N entries of each shard.",
+        show_default=False,
+    ),
+]
+Before = Annotated[
+    str | None,
+    Option(metavar="WHEN", help="Keep entries of this time or later.", show_default=False),
+]
+Exact = Annotated[
+    bool,
+    Option(
+        "--exact",
+        help="Remove all that is meant, not only whole blocks of about a hundred entries.",
+    ),
+]
