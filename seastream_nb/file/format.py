@@ -225,6 +225,15 @@ def markers_per_beacon(interval: int) -> int:
     return min(255, space // _LARGEST_MARKER) // 2
 
 
+def largest_beacon(interval: int) -> int:
+    """How many bytes a beacon takes at most.
+
+    >>> [largest_beacon(each) for each in (128, 1024, 2**20)]
+    [7, 289, 35821]
+    """
+    return BEACON_HEAD_SIZE + markers_per_beacon(interval) * _LARGEST_MARKER + len(END)
+
+
 def key_of(data: bytes) -> str | None:
     """The stream key that these bytes are; None if SeaStreamer would refuse it.
 

@@ -13,10 +13,12 @@ from seastream_nb.file.format import (
     Marker,
     Place,
     chained,
+    largest_beacon,
     markers_per_beacon,
 )
 
 Pair = tuple[str, int]
+Bytes = bytes | memoryview
 
 
 class Splicer:
@@ -63,25 +65,41 @@ class Splicer:
         """What stands before the next frame: a beacon, where what is there ends at a multiple."""
         return b"" if self.at % self._interval else self._beacon(0)
 
+    @property
+    def room(self) -> int:
+        """How many bytes fit before the next beacon."""
+        return self._interval - self.at % self._interval
+
+    def most(self, size: int) -> int:
+        """How many bytes frames of this size become at most, by the beacons among them."""
+        beacon = largest_beacon(self._interval)
+        return size + (size // (self._interval - beacon) + 1) * beacon
+
     def add(self, frame: Frame) -> bytes:
         """The bytes of one more frame, with the beacons that cut it or follow it at once."""
-        self._note(frame)
-        return b"".join(self._cut(frame.encode()))
-
-    def _note(self, frame: Frame) -> None:
         pair = frame.place[:2]
-        before = self._markers.get(pair, Marker(frame.place, FIRST_CHECKSUM))
+        before = self.marker(pair) or Marker(frame.place, FIRST_CHECKSUM)
         highest = Place(
             *pair,
             max(before.place.sequence, frame.place.sequence),
             max(before.place.ms, frame.place.ms),
         )
-        self._markers[pair] = Marker(highest, chained(before.checksum, frame.crc))
+        self.note(Marker(highest, chained(before.checksum, frame.crc)))
+        return b"".join(self.cut(frame.encode()))
 
-    def _cut(self, data: bytes) -> Iterator[bytes]:
+    def marker(self, pair: Pair) -> Marker | None:
+        """What beacons say of a stream and shard; None before its first message."""
+        return self._markers.get(pair)
+
+    def note(self, marker: Marker) -> None:
+        """Let beacons from the next one on say this of its stream and shard."""
+        self._markers[marker.place[:2]] = marker
+
+    def cut(self, data: Bytes) -> Iterator[Bytes]:
+        """Frames that are noted, with beacons between; all but the last must fit before them."""
         done = 0
         while done < len(data):
-            part = data[done : done + self._interval - self.at % self._interval]
+            part = data[done : done + self.room]
             done += len(part)
             self.at += len(part)
             yield part
