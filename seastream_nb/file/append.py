@@ -116,14 +116,17 @@ class Scan:
 
     Attributes:
         begin: where the first thing stands that is not whole; the size, if everything is.
+        last: where the last whole message begins.
+        messages: how many are whole.
         ended_at: where the end-of-stream mark begins; None if there is none.
     """
 
-    def __init__(self, file: BinaryIO, size: int, interval: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, interval: int, start: int = HEADER_SIZE) -> None:
         self._file = file
         self._size = size
         self._interval = interval
-        self._at = self.begin = HEADER_SIZE
+        self._at = self.begin = self.last = start
+        self.messages = 0
         self.ended_at: int | None = None
         # By key and shard as they stand in a frame: highest sequence and time, running checksum.
         self._state: dict[bytes, list[int]] = {}
@@ -216,32 +219,34 @@ class Scan:
 
     def _frames(self, data: bytes, fresh: int) -> None:
         """Take the whole frames off these bytes, of which the last `fresh` were just read."""
-        at, state = 0, self._state
+        at = last = 0
         for place, sequence, ms, body, end in self._whole(data):
             trailer = end - TRAILER_SIZE
             payload, crc = data[body:trailer], data[trailer : trailer + _CRC_SIZE]
             if _crc(payload) != crc[0] << 8 | crc[1] or data[end - 1] != END[0] or ms > LAST_MS:
-                self._go_to(len(data) - at, fresh)
+                self.begin = self._offset(len(data) - at, fresh)
                 self._refuse("a message is damaged")
-            known = state.get(place)
+            known = self._state.get(place)
             if known is None or self.ended_at is not None:
-                self._go_to(len(data) - at, fresh)
+                self.begin = self._offset(len(data) - at, fresh)
                 known = self._unusual(place, payload)
             if self._crossed:
                 self._passed(end - at)
             known[0] = max(known[0], sequence)
             known[1] = max(known[1], ms)
             known[2] = _crc(crc, known[2])
-            at = end
-        self._go_to(len(data) - at, fresh)
+            self.messages += 1
+            last, at = at, end
+        if at:
+            self.last = self._offset(len(data) - last, fresh)
+            self.begin = self._offset(len(data) - at, fresh)
         self._parts = [data[at:]] if at < len(data) else []
         self._have = len(data) - at
 
-    def _go_to(self, left: int, fresh: int) -> None:
-        """Let `begin` be so many bytes of frames before here."""
+    def _offset(self, left: int, fresh: int) -> int:
+        """Where so many bytes of frames before here begin."""
         # More than were just read: what was there before them is of the same frame.
-        if left <= fresh:
-            self.begin = self._at - left
+        return self._at - left if left <= fresh else self.begin
 
     def _unusual(self, place: bytes, payload: bytes) -> list[int]:
         """The state of a stream's first message here, or what becomes of one behind the end."""

@@ -102,14 +102,17 @@ class Columns:
             self.payloads.slice(start, stop - start),
         )
 
-    def sizes(self) -> Numbers:
-        """How long each frame is, before beacons cut it."""
+    @property
+    def size(self) -> int:
+        """How many bytes the frames are, before beacons cut them."""
         keys = np.array([len(key) for key, _ in self.pairs], np.int64)
-        return OVERHEAD + keys[self.pair] + np.diff(_offsets(self.payloads))
+        offsets = _offsets(self.payloads)
+        return int(OVERHEAD * len(self) + keys[self.pair].sum() + offsets[-1] - offsets[0])
 
     def chunks(self) -> Iterator[Columns]:
         """Parts of about `CHUNK_BYTES`, of one message at least."""
-        ends = np.cumsum(self.sizes())
+        keys = np.array([len(key) for key, _ in self.pairs], np.int64)
+        ends = np.cumsum(OVERHEAD + keys[self.pair] + np.diff(_offsets(self.payloads)))
         start = 0
         while start < len(self):
             before = ends[start - 1] if start else 0
@@ -206,14 +209,14 @@ class _Compiled:
             _values(columns.payloads),
         )
         self._pair = columns.pair
-        self._left = np.empty(int(columns.sizes().sum()), np.uint8)
+        self._left = np.empty(columns.size, np.uint8)
 
     def run(self, first: int, room: int) -> tuple[int, Bytes]:
         assert _compiled is not None
         size = np.zeros(1, np.int64)
         tables = _compiled.TABLES
         stop = _compiled.encode(first, room, *self._given, self.highest, tables, self._left, size)
-        self.changed = np.unique(self._pair[first:stop]).tolist()
+        self.changed = np.flatnonzero(np.bincount(self._pair[first:stop])).tolist()
         data, self._left = self._left[: size[0]], self._left[size[0] :]
         return stop, data.data
 

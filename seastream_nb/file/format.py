@@ -153,6 +153,11 @@ class Frame:
         """Whether this is the mark that nothing follows."""
         return self.place.key == INTERNAL_KEY and self.payload == EOS
 
+    @property
+    def size(self) -> int:
+        """How many bytes it is, before beacons cut it."""
+        return 1 + len(self.place.key) + FRAME_HEAD_SIZE + len(self.payload) + TRAILER_SIZE
+
     def encode(self) -> bytes:
         r"""The frame as bytes, before beacons cut it.
 

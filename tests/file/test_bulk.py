@@ -65,7 +65,7 @@ def test_chunks_hold_every_message_once_and_are_bounded() -> None:
     parts = list(columns(given).chunks())
     assert [each for part in parts for each in part.frames()] == list(columns(given).frames())
     assert len(parts) > 3
-    assert all(part.sizes().sum() <= bulk.CHUNK_BYTES for part in parts)
+    assert all(part.size <= bulk.CHUNK_BYTES for part in parts)
     large = columns([(0, 1, 1, bytes(3 * bulk.CHUNK_BYTES))] * 2)
     assert [len(part) for part in large.chunks()] == [1, 1]
     assert list(columns([]).chunks()) == []
