@@ -186,5 +186,19 @@ class EntryId(NamedTuple):
         return EntryId(self.ms - 1, MAX_U64) if self.ms else self
 
 
+class NumberedId(EntryId):
+    """An id out of a file whose messages are numbered apart from their times: `ms-sequence`.
+
+    >>> EntryId(5, 3).sequence(), NumberedId(5, 3).sequence()
+    (327683, 3)
+    """
+
+    __slots__ = ()
+
+    def sequence(self, *, wide: bool = False) -> int | None:
+        """The sequence number that stands in the file."""
+        return self.sub
+
+
 FIRST_ID = EntryId(0, 0)
 LAST_ID = EntryId(MAX_U64, MAX_U64)

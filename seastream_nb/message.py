@@ -184,3 +184,27 @@ class Message(_Header):
 
     def __hash__(self) -> int:
         return hash((self._place(), self.payload))
+
+
+Payload = str | bytes | bytearray | memoryview | Message
+
+
+def payload_bytes(payload: Payload) -> bytes:
+    r"""The bytes to send; buffers are copied, so that changing them later changes nothing.
+
+    >>> payload_bytes("café"), payload_bytes(memoryview(b"ab")[1:])
+    (b'caf\xc3\xa9', b'b')
+
+    Raises:
+        TypeError: it is neither text nor bytes.
+    """
+    if isinstance(payload, str):
+        return payload.encode()
+    if isinstance(payload, Message):
+        return payload.payload
+    if isinstance(payload, bytes | bytearray | memoryview):
+        return bytes(payload)
+    raise TypeError(
+        f"a payload is text or bytes, not {type(payload).__name__}: "
+        "encode it first, as with json.dumps"
+    )

@@ -55,10 +55,10 @@ def load() -> bool:
     global _compiled
     if _compiled is None:
         try:
-            from seastream_nb.file import compiled
+            from seastream_nb.file import bulk_compiled
         except ImportError:  # no numba, or one that refuses this numpy
             return False
-        _compiled = compiled
+        _compiled = bulk_compiled
     return True
 
 

@@ -26,10 +26,11 @@ from seastream_nb.errors import (
 from seastream_nb.keys import MAX_U64, EntryId, StreamKey, shard_key
 from seastream_nb.message import Message, Origin
 from seastream_nb.options import ConnectOptions, ProducerOptions
+from seastream_nb.outbox import Outbox
 from seastream_nb.receipt import PendingReceipt
+from seastream_nb.redis.batch import Place, RedisBatch
 from seastream_nb.redis.connection import Link
 from seastream_nb.redis.exact import ExactWriter
-from seastream_nb.redis.outbox import Outbox, Place
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.writer import Writer
 from seastream_nb.times import Fixed, Instant, When, parse_when
@@ -65,7 +66,7 @@ class RedisProducer:
         # What a sharder or our clock gives goes into the queue in the same order.
         ordered = options.sharder is not None or self._unit_ns == 1
         self._ordered = threading.Lock() if ordered else None
-        self._outbox = Outbox(options.max_queue)
+        self._outbox = Outbox(options.max_queue, RedisBatch)
         kind = ExactWriter if options.idempotent else Writer
         self._writer = kind(pool, link, self._outbox)
         self._writing = asyncio.create_task(self._writer.run(), name="seastream producer")

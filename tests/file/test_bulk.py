@@ -88,8 +88,8 @@ if bulk.available():
     assert bulk.load() and bulk.loaded()
 sys.modules["numba"] = None
 bulk._compiled = None
-sys.modules.pop("seastream_nb.file.compiled", None)
-vars(sys.modules["seastream_nb.file"]).pop("compiled", None)
+sys.modules.pop("seastream_nb.file.bulk_compiled", None)
+vars(sys.modules["seastream_nb.file"]).pop("bulk_compiled", None)
 assert not bulk.load() and not bulk.loaded()
 """
     if bulk.available():
