@@ -190,6 +190,10 @@ class FileWriter:
         finally:
             self._handle.close()
 
+    def close(self) -> None:
+        """Close at once: neither synced nor marked. Closing twice is fine."""
+        self._handle.close()
+
     def __enter__(self) -> Self:
         return self
 
