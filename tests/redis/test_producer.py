@@ -215,7 +215,7 @@ def test_a_read_only_connection_has_no_producers(url: str) -> None:
 def test_any_number_of_streams_is_written_to(
     streamer: ss.Streamer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seastream_nb.redis.producer.MOST_PLACES", 3)
+    monkeypatch.setattr("seastream_nb.producing.MOST_PLACES", 3)
     with streamer.producer() as producer:
         for number in range(20):
             producer.send_to(f"s{number % 7}", str(number))
