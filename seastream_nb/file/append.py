@@ -232,8 +232,11 @@ class Scan:
                 known = self._unusual(place, payload)
             if self._crossed:
                 self._passed(end - at)
-            known[0] = max(known[0], sequence)
-            known[1] = max(known[1], ms)
+            # `max` would take a tenth of the time of all this.
+            if sequence > known[0]:
+                known[0] = sequence
+            if ms > known[1]:
+                known[1] = ms
             known[2] = _crc(crc, known[2])
             self.messages += 1
             last, at = at, end

@@ -241,12 +241,15 @@ async def _opened(path: str | os.PathLike[str], there: Identity, options: Any) -
 
 async def in_thread(function: Callable[[], T], undo: Callable[[T], None] | None = None) -> T:
     """What a function returns that may block; cancelling waits for it, and for `undo`."""
-    work = asyncio.create_task(asyncio.to_thread(function))
+    try:
+        work = asyncio.get_running_loop().run_in_executor(None, function)
+    except RuntimeError:  # Python is exiting and starts no thread any more
+        return function()
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         await asyncio.wait([work])
-        if undo is not None and work.exception() is None:
+        if work.exception() is None and undo is not None:
             undo(work.result())
         raise
 

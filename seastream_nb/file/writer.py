@@ -48,6 +48,7 @@ class FileWriter:
         beacon_interval: of a new file, in bytes; one that is there keeps its own.
         file_size_limit: a message that would make the file longer than that is refused as a whole.
         torn_tail: "raise" refuses a file that ends inside a message.
+        name: what the header of a new file calls it; the last part of the path.
 
     Raises:
         FileError: it cannot be opened, or has another writer already.
@@ -63,6 +64,7 @@ class FileWriter:
         beacon_interval: int = BEACON_INTERVAL,
         file_size_limit: int = FILE_SIZE_LIMIT,
         torn_tail: Literal["warn", "raise"] = "warn",
+        name: str | None = None,
     ) -> None:
         require_interval(beacon_interval)
         self._handle = Handle(path, create)
@@ -73,7 +75,7 @@ class FileWriter:
         self.messages = 0
         try:
             ending = self._ending(torn_tail)
-            self.header = ending.header if ending else self._begin(beacon_interval)
+            self.header = ending.header if ending else self._begin(name, beacon_interval)
         except BaseException:
             self._handle.close()
             raise
@@ -98,8 +100,8 @@ class FileWriter:
             )
         return ending
 
-    def _begin(self, interval: int) -> FileHeader:
-        header = FileHeader(self.path.name, _now_ms(), interval)
+    def _begin(self, name: str | None, interval: int) -> FileHeader:
+        header = FileHeader(name or self.path.name, _now_ms(), interval)
         self._handle.cut(0)
         start = header.encode() + Splicer(interval).start()
         try:

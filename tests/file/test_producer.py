@@ -614,7 +614,10 @@ from pathlib import Path
 from tests.file.test_producer import opened
 producer = opened(Path({str(path)!r}))
 producer.send("x").result(10)
+for n in range(30_000):
+    producer.send(bytes(1_000))
 """
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
     assert done.stderr == b""
-    assert told(path) == [("a", 0, 1, b"x")]
+    assert told(path)[0] == ("a", 0, 1, b"x")
+    assert ss.verify(path).ok

@@ -69,6 +69,14 @@ def test_a_new_file_has_a_header_at_once(tmp_path: Path) -> None:
     assert path.stat().st_size == 128
 
 
+def test_a_new_file_may_be_called_what_it_will_be(tmp_path: Path) -> None:
+    path = tmp_path / ".new.ss.part"
+    FileWriter(path, create="exclusive", name="new.ss").end()
+    assert FileHeader.parse(path.read_bytes()).name == "new.ss"
+    FileWriter(tmp_path / ("é" * 70), create="exclusive").end()
+    assert FileHeader.parse((tmp_path / ("é" * 70)).read_bytes()).name == "é" * 55
+
+
 def test_a_missing_file_is_made_only_where_that_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "new.ss"
     with pytest.raises(FileError, match=r"new\.ss cannot be opened: No such.*create='if_missing'"):
