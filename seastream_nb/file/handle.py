@@ -52,6 +52,8 @@ class Handle:
 
     def __init__(self, path: str | os.PathLike[str], create: Create = "never") -> None:
         self.path = Path(path)
+        # Where the process goes later changes nothing.
+        self._there = self.path.absolute()
         while True:
             self._descriptor: int | None = _opened(self.path, create)
             try:
@@ -61,7 +63,7 @@ class Handle:
                 raise
             self.identity = _identity(os.fstat(self._descriptor))
             # Until it was locked, another file may have come in its place.
-            if identity(self.path) == self.identity:
+            if identity(self._there) == self.identity:
                 break
             self.close()
         _handles.add(self)
@@ -98,7 +100,7 @@ class Handle:
             FileError: it was removed, renamed, replaced, or written by somebody else.
         """
         status = os.fstat(self.descriptor)
-        there = identity(self.path)
+        there = identity(self._there)
         if there != self.identity:
             happened = "removed" if there is None and not status.st_nlink else "renamed or replaced"
             raise FileError(errno.ENOENT, f"{self.path} was {happened} while it was written")
@@ -142,7 +144,7 @@ class Handle:
         with self._failing("written to disk"):
             os.fsync(self.descriptor)
             if folder:
-                above = os.open(self.path.parent, os.O_RDONLY)
+                above = os.open(self._there.parent, os.O_RDONLY)
                 try:
                     os.fsync(above)
                 finally:

@@ -533,6 +533,16 @@ def test_a_renamed_or_replaced_file_is_noticed(tmp_path: Path) -> None:
     again.end()
 
 
+def test_the_process_may_go_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with FileWriter("made.ss", create="if_missing") as file:
+        monkeypatch.chdir(tmp_path / "other")
+        file.write(numbered(2))
+        file.flush()
+    assert frames_of(tmp_path / "made.ss") == numbered(2)
+
+
 def test_a_file_changed_by_somebody_else_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "made.ss"
     file = FileWriter(path, create="if_missing")
