@@ -85,6 +85,7 @@ class Line(Generic[B]):
         self.lock = threading.Lock()
         # One entry a batch. One too many is harmless: an interrupt may leave it.
         self.outboxes: deque[Outbox[B]] = deque()
+        self.last: Outbox[B] | None = None
         self.asleep = False
         self.wake = asyncio.Event()
 
@@ -151,12 +152,13 @@ class Outbox(Generic[B]):
             if self._closed is not None or self._bytes + size + OVERHEAD > self._limit:
                 self.check(size)
             queued, line = self._queued, self._line
-            batch = queued[-1] if queued and line.outboxes[-1] is self else self._make()
+            batch = queued[-1] if queued and line.last is self else self._make()
             if len(batch.parts) >= BATCH_PARTS or batch.size >= BATCH_BYTES:
                 batch = self._make()
             index = len(batch.parts) // PARTS
             batch.parts.extend(message)
             if not index:
+                line.last = self
                 line.outboxes.append(self)
                 queued.append(batch)
             batch.size += size + OVERHEAD

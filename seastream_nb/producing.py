@@ -90,7 +90,13 @@ class ProducerCore(ABC):
                 shard = self.options.sharder.shard(key, data)
                 if shard is None:
                     raise ConfigError(f"the sharder gave no shard for a payload of {key!r}")
+            if entry_id is None:
+                entry_id = self._own_id()
             return self._queue(key, data, entry_id, shard)
+
+    def _own_id(self) -> bytes | None:
+        """The id of a producer with a clock of its own."""
+        return None
 
     @abstractmethod
     def _queue(

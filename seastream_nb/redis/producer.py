@@ -67,8 +67,6 @@ class RedisProducer(ProducerCore):
         size = len(data)
         if size > MAX_PAYLOAD:
             raise ConfigError(f"a payload of {size:,} bytes is over the server's 512 MiB")
-        if entry_id is None and self._unit_ns == 1:
-            entry_id = self._own_clock()
         place = self._places.get((key, shard)) or self._place(key, shard)
         return PendingReceipt(place.origin, *self._outbox.put((place, entry_id, data), size))
 
@@ -78,7 +76,9 @@ class RedisProducer(ProducerCore):
         origin = Origin(str(name), number, redis_key, self._unit_ns)
         return Place.make(origin, self.connection.field, tagged=self.options.idempotent)
 
-    def _own_clock(self) -> bytes:
+    def _own_id(self) -> bytes | None:
+        if self._unit_ns != 1:
+            return None
         # `*` would mean milliseconds; the reference writes its own clock too. A clock that is set
         # back must not: the server refuses an id below the last one.
         self._last_tick = max(self._last_tick, time.time_ns())
