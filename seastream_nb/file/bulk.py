@@ -1,7 +1,8 @@
 """Many messages at once, as columns, become the bytes of a file.
 
 With numba a compiled loop does it, several times as fast; without it, or before `load`, a plain
-one. Both give what `Splicer.add` gives, message by message.
+one. Both give what `Splicer.add` gives, message by message. Another loop takes whole frames off a
+file again, for `scan`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ Numbers = np.ndarray[Any, Any]
 CHUNK_BYTES = 2**20
 # Of a frame, besides key and payload.
 OVERHEAD = 1 + FRAME_HEAD_SIZE + TRAILER_SIZE
+# Streams and shards of one file that are taken at once, and their longest key and shard.
+MOST_PLACES = 256
+PLACE_SIZE = 255 + 8
 _NUMBERS = struct.Struct(">QQI")
 
 _compiled: ModuleType | None = None
@@ -219,6 +223,45 @@ class _Compiled:
         self.changed = np.flatnonzero(np.bincount(self._pair[first:stop])).tolist()
         data, self._left = self._left[: size[0]], self._left[size[0] :]
         return stop, data.data
+
+
+class Table:
+    """Streams and shards whose frames the kernel takes off a file; made after `load`."""
+
+    def __init__(self) -> None:
+        assert _compiled is not None
+        self._kernel = _compiled
+        self._places = np.zeros((MOST_PLACES, PLACE_SIZE), np.uint8)
+        self._sizes = np.zeros(MOST_PLACES, np.int64)
+        self._highest: Numbers = np.zeros((MOST_PLACES, 3), np.uint64)
+        self._count = 0
+
+    def add(self, place: bytes) -> Numbers | None:
+        """Highest sequence, highest time and running checksum of one more; None: no room.
+
+        `place` is its key and shard as they stand in a frame.
+        """
+        at = self._count
+        if at == MOST_PLACES:
+            return None
+        self._count += 1
+        self._places[at, : len(place)] = np.frombuffer(place, np.uint8)
+        self._sizes[at] = len(place)
+        state: Numbers = self._highest[at]
+        state[:] = (0, 0, FIRST_CHECKSUM)
+        return state
+
+    def take(self, data: bytes, at: int) -> tuple[int, int, int]:
+        """Take frames from `at` on, up to one that is unknown, not whole or not in order.
+
+        Returns:
+            Where that begins, where the one before it does, and how many were taken.
+        """
+        held, count = np.frombuffer(data, np.uint8), self._count
+        places, sizes = self._places[:count], self._sizes[:count]
+        tables = self._kernel.TABLES
+        front, before, taken = self._kernel.check(held, at, places, sizes, self._highest, tables)
+        return front, before, taken
 
 
 def _heads(pairs: Sequence[Pair]) -> list[bytes]:

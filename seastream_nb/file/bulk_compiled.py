@@ -1,7 +1,7 @@
-"""The loop that numba compiles: columns of messages become frames, byte by byte.
+"""The loops that numba compiles: columns become frames, and frames are checked, byte by byte.
 
 Importing this module imports numba and compiles, or loads from numba's cache on disk; `bulk.load`
-is the only door to it. The kernel releases the GIL.
+is the only door to it. The kernels release the GIL.
 
 Shapes, for n messages of m pairs of stream and shard: `heads` (uint8) holds of each pair what its
 frames begin with, key with length and shard; `head_ends` (m + 1) says where. `pair` (n) is the
@@ -20,10 +20,13 @@ import numpy as np
 from fastcrc import crc16
 from numba import types
 
+from seastream_nb.file.format import LAST_MS
+
 Array = np.ndarray[Any, Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 END = 0x0D
+MOST_MS = np.uint64(LAST_MS)
 
 # Of each byte the CRC when 0 to 7 zeros follow it: eight bytes are taken in one step.
 TABLES = np.array(
@@ -153,3 +156,76 @@ def encode(
         index += 1
     size[0] = at
     return index
+
+
+@_inlined
+def _read(data: Array, at: int, size: int) -> Any:
+    value = np.uint64(0)
+    for index in range(size):
+        value = (value << np.uint64(8)) | np.uint64(_byte(data, at + index))
+    return value
+
+
+@_inlined
+def _size(value: Any) -> Any:
+    # Mixed with a signed number, an unsigned one becomes a float.
+    return np.int64(value)
+
+
+@_inlined
+def _is(data: Array, at: int, size: int, places: Array, sizes: Array, which: int) -> bool:
+    if sizes[which] != size:
+        return False
+    index = size - 1
+    # From the shard on, in which places of one stream differ.
+    while index >= 0 and _byte(data, at + index) == places[which, index]:
+        index -= 1
+    return index < 0
+
+
+@_compiled(
+    (
+        _given(types.uint8),
+        types.int64,
+        types.uint8[:, ::1],
+        types.int64[::1],
+        types.uint64[:, ::1],
+        types.int32[:, ::1],
+    )
+)
+def check(
+    data: Array, at: int, places: Array, sizes: Array, highest: Array, tables: Array
+) -> tuple[int, int, int]:
+    """Take frames of these places, up to one that is another's, not whole or not in order.
+
+    Returns:
+        Where that begins, where the one before it does, and how many were taken.
+    """
+    before, taken, which = at, 0, 0
+    while len(sizes) and at < data.size:
+        size = _size(_byte(data, at)) + 8
+        body = at + 1 + size + 20
+        if body + 3 > data.size:
+            break
+        end = body + _size(_read(data, body - 4, 4)) + 3
+        if end > data.size:
+            break
+        if not _is(data, at + 1, size, places, sizes, which):
+            which = 0
+            while which < len(sizes) and not _is(data, at + 1, size, places, sizes, which):
+                which += 1
+            if which == len(sizes):
+                break
+        crc = _crc(tables, np.int64(0xFFFF), data, body, end - 3)
+        stored = _size(_read(data, end - 3, 2))
+        sequence, ms = _read(data, body - 20, 8), _read(data, body - 12, 8)
+        if crc != stored or _byte(data, end - 1) != END or ms > MOST_MS:
+            break
+        highest[which, 0] = max(highest[which, 0], sequence)
+        highest[which, 1] = max(highest[which, 1], ms)
+        highest[which, 2] = np.uint64(
+            _crc(tables, np.int64(highest[which, 2]), data, end - 3, end - 1)
+        )
+        before, at = at, end
+        taken += 1
+    return at, before, taken

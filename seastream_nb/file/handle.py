@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
 from weakref import WeakSet
@@ -152,6 +152,14 @@ class Handle:
 
     def close(self) -> None:
         """Let others write to it. Closing twice is fine."""
+        if self._descriptor is not None:
+            # Closing alone would leave the lock to a process that is just being forked.
+            with suppress(OSError):
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close without a word to others: the lock stays with the parent process."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -201,9 +209,8 @@ _handles: WeakSet[Handle] = WeakSet()
 
 
 def _leave_to_parent() -> None:
-    # The lock is shared with a forked child: it would outlive the parent's closing.
     for handle in _handles:
-        handle.close()
+        handle.abandon()
 
 
 if hasattr(os, "register_at_fork"):

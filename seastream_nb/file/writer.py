@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from seastream_nb.errors import FileError, FileFormatError
-from seastream_nb.file.append import Damaged, Ending, Scan, find_end
+from seastream_nb.file.append import Ending, find_end
 from seastream_nb.file.bulk import CHUNK_BYTES, Columns, spliced
 from seastream_nb.file.format import EOS, INTERNAL_KEY, FileHeader, Frame, Place
 from seastream_nb.file.handle import Create, Handle
@@ -21,6 +21,7 @@ from seastream_nb.file.legal import (
     require_numbers,
     require_pair,
 )
+from seastream_nb.file.scan import Damaged, Scan
 from seastream_nb.file.splice import Bytes, Pair, Splicer
 from seastream_nb.message import NS_PER_MS
 

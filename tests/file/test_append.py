@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from seastream_nb.errors import FileFormatError
+from seastream_nb.file import append, bulk
 from seastream_nb.file.append import Ending, find_end
 from seastream_nb.file.format import (
     FIRST_CHECKSUM,
@@ -25,6 +26,15 @@ from tests.file.files import END, GOLDEN_NAMES, encoded, golden, numbered
 
 # A message behind the end mark, and a flipped payload byte.
 REFUSED = {"append_small_eos": 289, "corrupt_payload": 128}
+
+
+@pytest.fixture(autouse=True, params=["plain", "compiled"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways that a file is scanned."""
+    if request.param == "plain":
+        monkeypatch.setattr(bulk, "_compiled", None)
+    elif not bulk.load():
+        pytest.skip("numba is not installed")
 
 
 def ending(data: bytes) -> Ending:
@@ -146,6 +156,25 @@ def test_sums_and_highest_values_of_every_stream_and_shard_go_on() -> None:
         assert marker.place.sequence == max(each.place.sequence for each in ours)
         assert marker.place.ms == max(each.place.ms for each in ours)
     assert set(end.highest()) == {each.place[:2] for each in frames}
+
+
+def test_a_file_may_hold_any_number_of_streams() -> None:
+    frames = [
+        Frame.of(Place(f"k{n % 700}" * (1 + n % 40), n % 3, n, n), b"x" * (n % 90))
+        for n in range(3_000)
+    ]
+    data = encoded(frames, 4096)
+    assert continued(data[:-20], frames[-1:]) == data
+    assert len(ending(data).highest()) == len({each.place[:2] for each in frames})
+
+
+def test_a_large_file_is_worth_the_compiled_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "_compiled", None)
+    ending(encoded(numbered(3)))
+    assert not bulk.loaded()
+    monkeypatch.setattr(append, "LARGE_BYTES", 0)
+    assert ending(encoded(numbered(3))).highest() == {("a", 0): 3, ("a", 1): 1, ("a", 2): 2}
+    assert bulk.loaded() == bulk.available()
 
 
 def test_the_mark_of_an_end_that_was_taken_off_is_in_no_marker() -> None:
