@@ -70,7 +70,7 @@ def various(count: int, *, seed: int = 1, size: int = 150) -> list[Frame]:
 @pytest.mark.parametrize("interval", [128, 571, 1024, 2048])
 @pytest.mark.parametrize("eos", [False, True], ids=["open", "ended"])
 def test_a_file_cut_at_any_byte_goes_on_as_if_never_cut(interval: int, eos: bool) -> None:
-    frames = various(25)
+    frames = various(15)
     never_cut = encoded(frames, interval)
     data = encoded([*frames, END] if eos else frames, interval)
     ends = [len(encoded(frames[:n], interval)) for n in range(len(frames) + 1)]
@@ -85,7 +85,7 @@ def test_a_file_cut_at_any_byte_goes_on_as_if_never_cut(interval: int, eos: bool
 
 
 def test_a_frame_over_many_beacons_may_be_cut_too() -> None:
-    frames = [*various(3), Frame.of(Place("big", 0, 1, 5), bytes(range(256)) * 12), *various(2)]
+    frames = [*various(3), Frame.of(Place("big", 0, 1, 5), bytes(range(256)) * 6), *various(2)]
     data = encoded(frames, 256)
     for stop in range(HEADER_SIZE, len(data)):
         kept = len(whole_frames(data[:stop]))
