@@ -124,6 +124,11 @@ class Outbox(Generic[B]):
         self._failed: deque[B] = deque()
         _outboxes.add(self)
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits to be answered."""
+        return not self._bytes
+
     # Called by any thread. An interrupt comes after a call of a function, if it comes: wherever it
     # does, the batches and the counters are right.
 

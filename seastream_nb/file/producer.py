@@ -128,4 +128,4 @@ class FileProducer(ProducerCore):
     async def _stop(self) -> None:
         if not self._ended:
             self._ended = True
-            await self._session.leave(eos=self._end_with_eos)
+            await self._session.leave(self._outbox, eos=self._end_with_eos)

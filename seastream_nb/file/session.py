@@ -68,7 +68,7 @@ class Session:
         """
         await self._call(self._writer.flush)
 
-    async def leave(self, *, eos: bool) -> None:
+    async def leave(self, outbox: Outbox[OutgoingBatch], *, eos: bool) -> None:
         """Bring what was written to the disk; the last one closes the file, `eos` with a mark.
 
         Raises:
@@ -77,12 +77,23 @@ class Session:
         if self._writing.get_loop() is not asyncio.get_running_loop():  # in a forked child
             return
         self._members -= 1
+        if outbox.empty:
+            self._outboxes.discard(outbox)
         if not self.working:
             return
         if self._members:
             await self._call(self._writer.sync)
             return
         self.working = False
+        # A task of its own: who is interrupted waits for it, rather than close a file in use.
+        ending = asyncio.create_task(self._end(eos))
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            await asyncio.wait([ending])
+            raise
+
+    async def _end(self, eos: bool) -> None:
         try:
             async with self._turn:
                 self._writing.cancel()
@@ -120,6 +131,8 @@ class Session:
         finally:
             if self.working:
                 self._fail(reason)
+            elif not self._turn.locked():
+                self._writer.close()
 
     def _write(
         self, batches: Sequence[OutgoingBatch]
@@ -155,7 +168,8 @@ class Session:
             outbox.close(f"{self._writer.path} is not written any more: {reason}")
             outbox.give_up(reason)
         self._outboxes.clear()
-        self._writer.close()
+        if not self._turn.locked():  # else a thread is at it, and closes when it is done
+            self._writer.close()
         _sessions.pop(self._writer.identity, None)
         self.closed.set()
 

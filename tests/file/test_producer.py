@@ -41,6 +41,7 @@ from seastream_nb.sharders import RoundRobinSharder
 from seastream_nb.sync import Producer
 from tests.file.files import encoded, golden, numbered, written
 from tests.file.test_writer import files_up_to
+from tests.servers import eventually
 
 T = TypeVar("T")
 
@@ -518,6 +519,31 @@ def test_the_release_is_told_of_the_end(path: Path) -> None:
     )
     ended(producer)
     assert released == [producer]
+
+
+def test_an_interrupted_end_leaves_a_whole_file_that_is_free(path: Path) -> None:
+    for turn in range(20):
+        producer = opened(path)
+        pending = [producer.send(bytes(20_000)) for _ in range(200)]
+        ending = portal.spawn(producer.end())
+        time.sleep(turn / 2_000)  # wherever it is then
+        ending.cancel()
+        assert eventually(lambda: all(each.done for each in pending))  # noqa: B023
+        # Once the cleanup is done, whatever was acknowledged is there.
+        with producing(path) as again:
+            again.send("next").result(10)
+        acknowledged = [each for each in pending if isinstance(each._outcome(), EntryId)]
+        stored = {each[2] for each in told(path)}
+        assert {each.result().sequence for each in acknowledged} <= stored
+        assert ss.verify(path).ok
+
+
+def test_the_queues_of_producers_that_ended_are_forgotten(path: Path) -> None:
+    with producing(path) as first:
+        for _ in range(10):
+            with producing(path) as other:
+                other.send("x")
+        assert len(first._session._outboxes) == 1
 
 
 # Failures.
