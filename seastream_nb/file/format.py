@@ -155,6 +155,11 @@ class Frame:
         """Whether this is the mark that nothing follows."""
         return self.place.key == INTERNAL_KEY and self.payload == EOS
 
+    @property
+    def size(self) -> int:
+        """How many bytes it is, before beacons cut it."""
+        return 1 + len(self.place.key) + FRAME_HEAD_SIZE + len(self.payload) + TRAILER_SIZE
+
     def encode(self) -> bytes:
         r"""The frame as bytes, before beacons cut it.
 
@@ -225,6 +230,15 @@ def markers_per_beacon(interval: int) -> int:
     """
     space = interval - BEACON_HEAD_SIZE - len(END)
     return min(255, space // _LARGEST_MARKER) // 2
+
+
+def largest_beacon(interval: int) -> int:
+    """How many bytes a beacon takes at most.
+
+    >>> [largest_beacon(each) for each in (128, 1024, 2**20)]
+    [7, 289, 35821]
+    """
+    return BEACON_HEAD_SIZE + markers_per_beacon(interval) * _LARGEST_MARKER + len(END)
 
 
 def key_of(data: bytes) -> str | None:

@@ -53,6 +53,12 @@ class _Highest:
     ms: int
     checksum: int | None
 
+    def add(self, frame: Frame) -> None:
+        self.sequence = max(self.sequence, frame.place.sequence)
+        self.ms = max(self.ms, frame.place.ms)
+        if self.checksum is not None:
+            self.checksum = chained(self.checksum, frame.crc)
+
 
 @dataclass
 class _Checker:
@@ -62,6 +68,8 @@ class _Checker:
     beacons: int = 0
     faults: list[tuple[int, str]] = field(default_factory=list)
     _highest: dict[Pair, _Highest] = field(default_factory=dict)
+    # By the messages alone, where `_highest` follows what beacons say.
+    _whole: dict[Pair, _Highest] = field(default_factory=dict)
     _damaged: bool = False
     _ended: bool = False
 
@@ -75,6 +83,7 @@ class _Checker:
         else:
             # Messages are gone unread, so nothing is known of sums and maxima any more.
             self._highest.clear()
+            self._whole.clear()
             self._damaged = True
 
     def _message(self, found: FrameFound) -> None:
@@ -84,10 +93,8 @@ class _Checker:
         self._ended = found.frame.ends_stream
         key, shard, sequence, ms = found.frame.place
         unknown = None if self._damaged else FIRST_CHECKSUM
-        known = self._highest.setdefault((key, shard), _Highest(sequence, ms, unknown))
-        known.sequence, known.ms = max(known.sequence, sequence), max(known.ms, ms)
-        if known.checksum is not None:
-            known.checksum = chained(known.checksum, found.frame.crc)
+        for known in (self._highest, self._whole):
+            known.setdefault((key, shard), _Highest(sequence, ms, unknown)).add(found.frame)
         if found.intact and key != INTERNAL_KEY:
             self.counts[key, shard] += 1
 
@@ -98,6 +105,8 @@ class _Checker:
             what = f"the marker of {key!r}, shard {shard}"
             if known is None and not self._damaged:
                 self.faults.append((offset, f"{what}: no message of it stands before"))
+            elif self._whole.get((key, shard)) == _Highest(sequence, ms, checksum):
+                pass  # right by the messages, whatever an earlier beacon said
             elif known is not None and known.checksum is not None:
                 if known.checksum != checksum:
                     text = f"says running checksum {checksum:04X}, it is {known.checksum:04X}"

@@ -90,7 +90,7 @@ class _Crossing:
 
 
 class Walk:
-    """One walk through a file, in stored order.
+    """One walk through a file, in stored order, from where a frame or its beacon begins.
 
     Attributes:
         header: what the file's first 128 bytes say.
@@ -100,17 +100,17 @@ class Walk:
         FileFormatError: the file does not begin as an `.ss` file does.
     """
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, start: int = HEADER_SIZE) -> None:
         self._file = file
         self._size = size
         file.seek(0)
         self._head = file.read(HEADER_SIZE)
         self.header = FileHeader.parse(self._head)
         self._interval = self.header.interval
-        self._at = HEADER_SIZE
+        self._at = start
         self._crossed: list[_Crossing] = []
         self._done = 0
-        self._begin = HEADER_SIZE
+        self._begin = start
         self.torn: int | None = None
 
     def __iter__(self) -> Iterator[Found]:

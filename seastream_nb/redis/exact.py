@@ -23,9 +23,10 @@ from typing import Any
 
 from seastream_nb.errors import MaybeSent, NotSent, StreamError
 from seastream_nb.keys import FIRST_ID, EntryId
+from seastream_nb.outbox import Outbox
 from seastream_nb.redis import readback
+from seastream_nb.redis.batch import RedisBatch
 from seastream_nb.redis.connection import Link, LinkLost
-from seastream_nb.redis.outbox import Outbox, OutgoingBatch
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.readback import Found, Identity
 from seastream_nb.redis.resp import Refusal
@@ -40,16 +41,16 @@ Answers = asyncio.Future[list[Any]]
 class ExactWriter(OutboxWorker):
     """Finds out what may have been written, and writes the rest again."""
 
-    def __init__(self, pool: LinkPool, link: Link, outbox: Outbox) -> None:
+    def __init__(self, pool: LinkPool, link: Link, outbox: Outbox[RedisBatch]) -> None:
         super().__init__(pool, link, outbox)
         self._name = secrets.token_urlsafe(6).encode()
         self._timeout = pool.options.timeout
         self._count = 0
         # Between the tasks: what was taken, with its answers if it was written at once.
         self._slots = asyncio.Semaphore(BATCHES_IN_FLIGHT)
-        self._sent: asyncio.Queue[tuple[OutgoingBatch, Answers | None]] = asyncio.Queue()
+        self._sent: asyncio.Queue[tuple[RedisBatch, Answers | None]] = asyncio.Queue()
         # What is left to be done carefully, and how many those and their successors are.
-        self._careful: deque[OutgoingBatch] = deque()
+        self._careful: deque[RedisBatch] = deque()
         self._held = 0
         # Of each stream an id below those of our messages that are not answered.
         self._tops: dict[bytes, EntryId] = {}
@@ -69,7 +70,7 @@ class ExactWriter(OutboxWorker):
             self._sent.put_nowait((batch, self._written_at_once(batch)))
             await self._link.drained()
 
-    def _written_at_once(self, batch: OutgoingBatch) -> Answers | None:
+    def _written_at_once(self, batch: RedisBatch) -> Answers | None:
         calm = not self._held and self._link.alive and self._identity is not None
         if not calm or not batch.last_of_keys().keys() <= self._tops.keys():
             self._held += 1
@@ -92,7 +93,7 @@ class ExactWriter(OutboxWorker):
             except StreamError as error:
                 self._give_up(error)
 
-    async def _learn(self, batch: OutgoingBatch, answers: Answers, asked: Sequence[int]) -> None:
+    async def _learn(self, batch: RedisBatch, answers: Answers, asked: Sequence[int]) -> None:
         """Note what the answers say of the messages that they belong to."""
         done, _ = await asyncio.wait([answers], timeout=self._timeout)
         if not done:
@@ -116,13 +117,13 @@ class ExactWriter(OutboxWorker):
                     batch.known[at] = reply
         self._note_tops(batch)
 
-    def _note_tops(self, batch: OutgoingBatch) -> None:
+    def _note_tops(self, batch: RedisBatch) -> None:
         for key, at in batch.last_of_keys().items():
             outcome = batch.known.get(at)
             if isinstance(outcome, bytes):
                 self._tops[key] = EntryId.parse(outcome)
 
-    def _finish(self, batch: OutgoingBatch) -> None:
+    def _finish(self, batch: RedisBatch) -> None:
         self._outbox.settle([batch.known[at] for at in range(len(batch))])
         self._held -= 1
         self._slots.release()
@@ -191,7 +192,7 @@ class ExactWriter(OutboxWorker):
 
     async def _look_up(self, deadline: float) -> None:
         """Find out which of the doubtful messages were written."""
-        doubtful: dict[bytes, dict[bytes, tuple[OutgoingBatch, int]]] = {}
+        doubtful: dict[bytes, dict[bytes, tuple[RedisBatch, int]]] = {}
         lowest: dict[bytes, EntryId] = {}
         for batch in self._careful:
             for at, (place, entry_id, _) in enumerate(batch):
@@ -215,7 +216,7 @@ class ExactWriter(OutboxWorker):
     def _top(self, key: bytes) -> EntryId:
         return self._tops.get(key, FIRST_ID)
 
-    async def _send_missing(self, batch: OutgoingBatch) -> None:
+    async def _send_missing(self, batch: RedisBatch) -> None:
         await self._anchor(batch)
         if missing := batch.missing():
             batch.written = True
@@ -224,7 +225,7 @@ class ExactWriter(OutboxWorker):
         if len(batch.known) < len(batch):
             raise LinkLost(self._trouble)
 
-    async def _anchor(self, batch: OutgoingBatch) -> None:
+    async def _anchor(self, batch: RedisBatch) -> None:
         """Know an id below those that the batch will get, in each of its streams."""
         if len(self._tops) > MOST_TOPS:  # nothing is in flight here
             self._tops.clear()
@@ -260,7 +261,7 @@ def _earliest(entry_id: bytes) -> EntryId:
     return EntryId(int(entry_id.partition(b"-")[0]), 0)
 
 
-def _note(doubtful: dict[bytes, tuple[OutgoingBatch, int]], found: Found) -> None:
+def _note(doubtful: dict[bytes, tuple[RedisBatch, int]], found: Found) -> None:
     """Note of one stream's doubtful messages, in their order, which were written."""
     tags = list(doubtful)
     last = max((at for at, tag in enumerate(tags) if tag in found.ids), default=-1)

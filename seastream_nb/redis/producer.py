@@ -11,36 +11,29 @@ idempotent (`exact`). One that was not yet written waits for the link to come ba
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
-from operator import index
-from typing import Any, SupportsIndex, cast
+from typing import Any
 
-from seastream_nb.errors import (
-    AlreadyAnchored,
-    ConfigError,
-    NotAnchored,
-    Unsupported,
-)
+from seastream_nb.errors import ConfigError, Unsupported
 from seastream_nb.keys import MAX_U64, EntryId, StreamKey, shard_key
-from seastream_nb.message import Origin, Payload, payload_bytes
-from seastream_nb.options import ConnectOptions, ProducerOptions
+from seastream_nb.message import Origin
+from seastream_nb.options import ProducerOptions
+from seastream_nb.outbox import Outbox
+from seastream_nb.producing import ProducerCore
 from seastream_nb.receipt import PendingReceipt
+from seastream_nb.redis.batch import Place, RedisBatch
 from seastream_nb.redis.connection import Link
 from seastream_nb.redis.exact import ExactWriter
-from seastream_nb.redis.outbox import Outbox, Place
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.writer import Writer
 from seastream_nb.times import Fixed, Instant, When, parse_when
 
 # The server closes the connection of whoever announces more (proto-max-bulk-len).
 MAX_PAYLOAD = 512 * 2**20
-# Places that are kept ready; a producer may write to any number of streams.
-MOST_PLACES = 10_000
 
 
-class RedisProducer:
+class RedisProducer(ProducerCore):
     """The asynchronous core of a producer. `send` may be called from any thread."""
 
     def __init__(
@@ -52,72 +45,19 @@ class RedisProducer:
         link: Link,
         release: Callable[[Any], None],
     ) -> None:
-        self.options = options
-        self.connection: ConnectOptions = pool.options
-        self._release = release
-        self._full_ids_only = full_ids_only
-        self._anchor: StreamKey | None = None
-        self._places: dict[tuple[str, int | None], Place] = {}
-        self._last_tick = 0
         self._unit_ns = pool.options.unit_ns
-        # What a sharder or our clock gives goes into the queue in the same order.
-        ordered = options.sharder is not None or self._unit_ns == 1
-        self._ordered = threading.Lock() if ordered else None
-        self._outbox = Outbox(options.max_queue)
+        super().__init__(
+            options,
+            pool.options,
+            Outbox(options.max_queue, RedisBatch),
+            release=release,
+            own_clock=self._unit_ns == 1,
+        )
+        self._full_ids_only = full_ids_only
+        self._last_tick = 0
         kind = ExactWriter if options.idempotent else Writer
         self._writer = kind(pool, link, self._outbox)
         self._writing = asyncio.create_task(self._writer.run(), name="seastream producer")
-
-    # Called by the user's threads.
-
-    @property
-    def anchored(self) -> str | None:
-        """The stream that `send` writes to, or None."""
-        return self._anchor
-
-    def anchor(self, key: str) -> None:
-        """Fix the stream that `send` writes to."""
-        if self._anchor is not None:
-            raise AlreadyAnchored(f"this producer is anchored to {self._anchor!r}")
-        self._anchor = StreamKey(key)
-
-    def own_stream(self) -> str:
-        """The anchored stream."""
-        if self._anchor is None:
-            raise NotAnchored("send() needs a stream: give producer(key), anchor(key) or send_to()")
-        return self._anchor
-
-    def send(self, payload: Payload, *, timestamp: When | None = None) -> PendingReceipt:
-        """Queue a message for the anchored stream, without waiting for the network."""
-        key = self._anchor or self.own_stream()
-        if timestamp is None and self._ordered is None and type(payload) is bytes:
-            # The common case, at the least cost.
-            return self._queue(key, payload, None, None)
-        return self.send_to(key, payload, timestamp=timestamp)
-
-    def send_to(
-        self, key: str, payload: Payload, *, timestamp: When | None = None
-    ) -> PendingReceipt:
-        """Queue a message for any stream."""
-        data = payload if type(payload) is bytes else payload_bytes(payload)
-        entry_id = None if timestamp is None else self.explicit_id(timestamp)
-        return self.queue(key, data, entry_id)
-
-    def queue(
-        self, key: str, data: bytes, entry_id: bytes | None, shard: int | None = None
-    ) -> PendingReceipt:
-        """Queue what is checked; `shard` overrides the sharder, an id of None is the server's."""
-        if self._ordered is None:
-            return self._queue(key, data, entry_id, shard)
-        with self._ordered:
-            self._outbox.check(len(data))
-            if shard is None and self.options.sharder is not None:
-                shard = self.options.sharder.shard(key, data)
-                if shard is None:
-                    raise ConfigError(f"the sharder gave no shard for a payload of {key!r}")
-            if entry_id is None and self._unit_ns == 1:
-                entry_id = self._own_clock()
-            return self._queue(key, data, entry_id, shard)
 
     def _queue(
         self, key: str, data: bytes, entry_id: bytes | None, shard: int | None
@@ -128,19 +68,15 @@ class RedisProducer:
         place = self._places.get((key, shard)) or self._place(key, shard)
         return PendingReceipt(place.origin, *self._outbox.put((place, entry_id, data), size))
 
-    def _place(self, key: str, shard: int | None) -> Place:
-        name = StreamKey(key)
-        number = 0 if shard is None else _shard_number(name, shard)
+    def _make_place(self, name: StreamKey, shard: int | None) -> Place:
+        number = shard or 0
         redis_key = name.encode() if shard is None else shard_key(name, number)
         origin = Origin(str(name), number, redis_key, self._unit_ns)
-        if len(self._places) >= MOST_PLACES:
-            self._places.clear()
-        tagged = self.options.idempotent
-        place = Place.make(origin, self.connection.field, tagged=tagged)
-        self._places[key, shard] = place
-        return place
+        return Place.make(origin, self.connection.field, tagged=self.options.idempotent)
 
-    def _own_clock(self) -> bytes:
+    def _own_id(self) -> bytes | None:
+        if self._unit_ns != 1:
+            return None
         # `*` would mean milliseconds; the reference writes its own clock too. A clock that is set
         # back must not: the server refuses an id below the last one.
         self._last_tick = max(self._last_tick, time.time_ns())
@@ -169,34 +105,7 @@ class RedisProducer:
             raise Unsupported("a server before 7.0 takes times only as full ids, 'ms-sub'")
         return b"%d-*" % tick
 
-    # Awaited by the facades.
-
-    async def room(self, size: int = 0, timeout: float | None = None) -> None:
-        """Wait until half of the queue is free, and there is room for `size` bytes of payload."""
-        async with asyncio.timeout(timeout):
-            await self._outbox.room(size)
-
-    async def flush(self) -> None:
-        """Wait until every earlier send is answered."""
-        await self._outbox.flush()
-
-    async def end(self) -> None:
-        """Flush, then close; later sends raise `ProducerClosed`. Ending twice is fine."""
-        self._outbox.close("the producer has ended: make another one")
-        self._release(self)
-        try:
-            await self._outbox.flush()
-        finally:
-            if self._writing.get_loop() is asyncio.get_running_loop():  # not in a forked child
-                self._writing.cancel()
-                await asyncio.wait([self._writing])
-
-
-def _shard_number(name: str, shard: object) -> int:
-    try:
-        number = -1 if isinstance(shard, bool) else index(cast("SupportsIndex", shard))
-    except TypeError:
-        number = -1
-    if 0 <= number <= MAX_U64:
-        return number
-    raise ConfigError(f"the shard of {name!r} is {shard!r}: it must be a number from 0")
+    async def _stop(self) -> None:
+        if self._writing.get_loop() is asyncio.get_running_loop():  # not in a forked child
+            self._writing.cancel()
+            await asyncio.wait([self._writing])

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from seastream_nb.errors import MaybeSent, NotSent, StreamError
+from seastream_nb.outbox import Outbox
 from seastream_nb.receipt import Outcome
+from seastream_nb.redis.batch import RedisBatch
 from seastream_nb.redis.connection import Link, LinkLost
-from seastream_nb.redis.outbox import Outbox, OutgoingBatch
 from seastream_nb.redis.pool import LinkPool
 
 BATCHES_IN_FLIGHT = 8
@@ -19,7 +20,7 @@ BATCHES_IN_FLIGHT = 8
 class OutboxWorker(ABC):
     """Empties an outbox into a link, by one task that writes and one that settles."""
 
-    def __init__(self, pool: LinkPool, link: Link, outbox: Outbox) -> None:
+    def __init__(self, pool: LinkPool, link: Link, outbox: Outbox[RedisBatch]) -> None:
         self._pool = pool
         self._link = link
         self._outbox = outbox
@@ -49,9 +50,9 @@ class OutboxWorker(ABC):
 class Writer(OutboxWorker):
     """Never writes again what may have been written."""
 
-    def __init__(self, pool: LinkPool, link: Link, outbox: Outbox) -> None:
+    def __init__(self, pool: LinkPool, link: Link, outbox: Outbox[RedisBatch]) -> None:
         super().__init__(pool, link, outbox)
-        self._written: asyncio.Queue[tuple[OutgoingBatch, asyncio.Future[list[Any]]]]
+        self._written: asyncio.Queue[tuple[RedisBatch, asyncio.Future[list[Any]]]]
         self._written = asyncio.Queue(BATCHES_IN_FLIGHT)
 
     async def _write_all(self) -> None:
@@ -94,7 +95,7 @@ class Writer(OutboxWorker):
             self._written.task_done()
 
 
-def _outcomes(batch: OutgoingBatch, replies: Sequence[Any], fault: str) -> Sequence[Outcome]:
+def _outcomes(batch: RedisBatch, replies: Sequence[Any], fault: str) -> Sequence[Outcome]:
     """What the replies say, and for those that are missing the fault."""
     if len(replies) == len(batch) and set(map(type, replies)) == {bytes}:
         return replies

@@ -10,7 +10,9 @@ from hypothesis import given, settings, strategies as st
 
 import seastream_nb as ss
 from seastream_nb.file.format import Frame, Place
+from seastream_nb.file.splice import Splicer
 from seastream_nb.file.walk import FrameFound, Walk
+from seastream_nb.file.writer import FileWriter
 from tests.file.files import (
     END,
     GOLDEN_NAMES,
@@ -79,6 +81,25 @@ def _boundary(frames: list[Frame], whole: int, interval: int) -> int | None:
         and encoded(frames[:whole], interval)[start + 1 : start + 5] == (b"\0\0\0\0")
         else None
     )
+
+
+def test_what_a_beacon_says_is_right_by_the_messages_or_by_the_beacon_before(
+    tmp_path: Path,
+) -> None:
+    frames = numbered(90)
+    data = encoded(frames[:30], 2048)
+    # SeaStreamer begins anew when it opens a file again, and goes on from that.
+    again = Splicer(2048, at=len(data))
+    data += b"".join(map(again.add, frames[30:60]))
+    faults = ss.verify(written(tmp_path, data)).faults
+    assert len(faults) == 3
+    assert all("running checksum" in text for _, text in faults)
+    # Whoever counts from the first message on is right too.
+    path = written(tmp_path, data)
+    with FileWriter(path) as file:
+        file.write(frames[60:])
+    assert ss.verify(path).faults == faults
+    assert ss.verify(path).messages == 90
 
 
 def test_a_flipped_payload_costs_one_message(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_a_read_only_connection_has_no_producers(url: str) -> None:
 def test_any_number_of_streams_is_written_to(
     streamer: ss.Streamer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seastream_nb.redis.producer.MOST_PLACES", 3)
+    monkeypatch.setattr("seastream_nb.producing.MOST_PLACES", 3)
     with streamer.producer() as producer:
         for number in range(20):
             producer.send_to(f"s{number % 7}", str(number))
@@ -306,7 +306,7 @@ async def test_a_failure_that_was_awaited_is_seen(url: str) -> None:
 def test_failures_that_are_never_seen_are_remembered_within_a_bound(
     producer: ss.Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seastream_nb.redis.outbox.FAILED_BATCHES", 3)
+    monkeypatch.setattr("seastream_nb.outbox.FAILED_BATCHES", 3)
     producer.send("x", timestamp="9-9").result()
     for number in range(1, 8):
         failed = producer.send("y", timestamp=f"1-{number}")

@@ -3,7 +3,8 @@
     any thread ─► queued ─► taken, and written ─► settled
 
 A batch is filled while it is the last one queued. Batches are taken and settled in their order, so
-the end of one is the end of all before it.
+the end of one is the end of all before it. Where several producers write to one place, their
+outboxes share a line: their batches are taken in the order in which the messages were sent.
 """
 
 from __future__ import annotations
@@ -12,17 +13,14 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from seastream_nb import portal
 from seastream_nb.errors import MaybeSent, NotSent, ProducerClosed, QueueFull
-from seastream_nb.message import Origin
 from seastream_nb.receipt import Batch, Outcome
-from seastream_nb.redis import wire
 
-_TAG_FIELD = b"$%d\r\n%b\r\n" % (len(wire.TAG), wire.TAG)
 # Of a message: place, id, payload.
 PARTS = 3
 BATCH_PARTS = 1_000 * PARTS
@@ -33,24 +31,8 @@ OVERHEAD = 200
 FAILED_BATCHES = 1_000
 
 
-class Place(NamedTuple):
-    """Where messages go, with the constant parts of their commands."""
-
-    origin: Origin
-    before: bytes
-    after: bytes
-    auto: bytes
-    """Both, with the id `*` between them."""
-
-    @classmethod
-    def make(cls, origin: Origin, field: bytes, *, tagged: bool = False) -> Place:
-        """The place of the messages that are sent to a key in this field."""
-        before, after = wire.xadd_head(origin.key, field, tagged=tagged)
-        return cls(origin, before, after, before + b"$1\r\n*\r\n" + after)
-
-
-# An id of None is the server's to give.
-Message = tuple[Place, bytes | None, bytes]
+# Its place, which has an `origin`; its id as the backend reads it; its payload.
+Message = tuple[Any, Any, bytes]
 
 
 class OutgoingBatch(Batch):
@@ -59,13 +41,12 @@ class OutgoingBatch(Batch):
     Attributes:
         parts: of each message its place, id and payload, one after another, until the end.
         size: the bytes that they count for in the queue.
-        written: whether they may have reached the server.
+        written: whether they may be in the stream.
         stalled: whether they failed because the server was silent or away for too long.
-        first, known, doubtful: of an idempotent producer: the number of the first message, what
-            became of some, and which others may have reached the server, by place in the batch.
+        known: what became of some already, by place in the batch.
     """
 
-    __slots__ = ("doubtful", "first", "known", "parts", "size", "stalled", "written")
+    __slots__ = ("known", "parts", "size", "stalled", "written")
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,9 +55,7 @@ class OutgoingBatch(Batch):
         self.size = 0
         self.written = False
         self.stalled = False
-        self.first = 0
         self.known: dict[int, Outcome] = {}
-        self.doubtful: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.parts) // PARTS
@@ -84,49 +63,6 @@ class OutgoingBatch(Batch):
     def __iter__(self) -> Iterator[Message]:
         parts = iter(self.parts)
         return zip(parts, parts, parts, strict=True)
-
-    def packed(self) -> bytes:
-        """The commands that send the messages."""
-        commands = [
-            b"%b$%d\r\n%b\r\n" % (place.auto, len(data), data)
-            if entry_id is None
-            else wire.xadd(place.before, place.after, entry_id, data)
-            for place, entry_id, data in self
-        ]
-        return b"".join(commands)
-
-    def tagged(self, producer: bytes) -> bytes:
-        """The same for the messages that are not known, each with its number in a field `i`."""
-        commands = []
-        for at, (place, entry_id, data) in enumerate(self):
-            if at not in self.known:
-                tag = self.tag(producer, at)
-                xadd = (
-                    b"%b$%d\r\n%b\r\n" % (place.auto, len(data), data)
-                    if entry_id is None
-                    else wire.xadd(place.before, place.after, entry_id, data)
-                )
-                commands.append(b"%b%b$%d\r\n%b\r\n" % (xadd, _TAG_FIELD, len(tag), tag))
-        return b"".join(commands)
-
-    def tag(self, producer: bytes, at: int) -> bytes:
-        """What tells this message from every other one of any producer."""
-        return b"%b:%d" % (producer, self.first + at)
-
-    def missing(self) -> list[int]:
-        """The messages of which nothing is known."""
-        return [at for at in range(len(self)) if at not in self.known]
-
-    def last_of_keys(self) -> dict[bytes, int]:
-        """The keys that are written to, each with its last message."""
-        places = self.parts[::PARTS]
-        # By identity: to hash a place takes longer than all the rest.
-        last = dict(zip(map(id, places), range(len(places)), strict=True))
-        keys: dict[bytes, int] = {}
-        for at in last.values():
-            key = places[at].origin.key
-            keys[key] = max(at, keys.get(key, 0))
-        return keys
 
     def attempts(self) -> list[str]:
         """What was attempted with each message, for its error."""
@@ -139,20 +75,59 @@ class OutgoingBatch(Batch):
         super().settle(outcomes)
 
 
-class Outbox:
+B = TypeVar("B", bound=OutgoingBatch)
+
+
+class Line(Generic[B]):
+    """In which order the batches of one outbox, or of several, are taken."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        # One entry a batch. One too many is harmless: an interrupt may leave it.
+        self.outboxes: deque[Outbox[B]] = deque()
+        self.last: Outbox[B] | None = None
+        self.asleep = False
+        self.wake = asyncio.Event()
+
+    async def take(self, size: int = 0) -> list[tuple[Outbox[B], B]]:
+        """The next batch, when there is one, and more until they count for so many bytes."""
+        while True:
+            with self.lock:
+                if taken := list(self._taken(size)):
+                    return taken
+                self.wake.clear()
+                self.asleep = True
+            await self.wake.wait()
+
+    def _taken(self, size: int) -> Iterator[tuple[Outbox[B], B]]:
+        left = size
+        while self.outboxes and left >= 0:
+            outbox = self.outboxes.popleft()
+            batch = outbox.pop()
+            if batch is not None:
+                left -= max(1, batch.size)
+                yield outbox, batch
+
+
+class Outbox(Generic[B]):
     """Messages that were sent and are not answered yet, at most `limit` bytes of them."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, make: Callable[[], B], line: Line[B] | None = None) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
+        self._make = make
+        self._line: Line[B] = line or Line()
+        self._lock = self._line.lock
         self._closed: str | None = None
         self._bytes = 0
-        self._queued: deque[OutgoingBatch] = deque()
-        self._taken: deque[OutgoingBatch] = deque()
-        self._failed: deque[OutgoingBatch] = deque()
-        self._asleep = False
-        self._wake = asyncio.Event()
+        self._queued: deque[B] = deque()
+        self._taken: deque[B] = deque()
+        self._failed: deque[B] = deque()
         _outboxes.add(self)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits to be answered."""
+        return not self._bytes
 
     # Called by any thread. An interrupt comes after a call of a function, if it comes: wherever it
     # does, the batches and the counters are right.
@@ -181,35 +156,37 @@ class Outbox:
         with self._lock:
             if self._closed is not None or self._bytes + size + OVERHEAD > self._limit:
                 self.check(size)
-            queued = self._queued
-            batch = queued[-1] if queued else OutgoingBatch()
+            queued, line = self._queued, self._line
+            batch = queued[-1] if queued and line.last is self else self._make()
             if len(batch.parts) >= BATCH_PARTS or batch.size >= BATCH_BYTES:
-                batch = OutgoingBatch()
+                batch = self._make()
             index = len(batch.parts) // PARTS
             batch.parts.extend(message)
             if not index:
+                line.last = self
+                line.outboxes.append(self)
                 queued.append(batch)
             batch.size += size + OVERHEAD
             self._bytes += size + OVERHEAD
-            if self._asleep:
+            if line.asleep:
                 # In this order: if an interrupt comes between them, the next message wakes again.
-                portal.call_soon(self._wake.set)
-                self._asleep = False
+                portal.call_soon(line.wake.set)
+                line.asleep = False
         return batch, index
 
     # Called on the I/O thread.
 
-    async def take(self) -> OutgoingBatch:
+    async def take(self) -> B:
         """The next batch, when there is one."""
-        while True:
-            with self._lock:
-                if self._queued:
-                    batch = self._queued.popleft()
-                    self._taken.append(batch)
-                    return batch
-                self._wake.clear()
-                self._asleep = True
-            await self._wake.wait()
+        [(_, batch)] = await self._line.take()
+        return batch
+
+    def pop(self) -> B | None:
+        """The oldest batch that is queued, which is taken then; called with the line's lock."""
+        if not self._queued:
+            return None
+        self._taken.append(self._queued.popleft())
+        return self._taken[-1]
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Tell what became of the oldest batch that was taken."""
@@ -244,7 +221,8 @@ class Outbox:
 
     def leave_to_parent(self) -> None:
         """In a forked child: the parent goes on with what is here, the child with nothing."""
-        self._lock = threading.Lock()
+        self._line = Line()
+        self._lock = self._line.lock
         self._closed = "the producer belongs to the parent process: make another one"
         self._bytes = 0
         for batch in (*self._taken, *self._queued):
@@ -277,7 +255,7 @@ class Outbox:
             last = [*self._taken, *self._queued][-1:]
         for batch in last:
             # An interrupt may have come between a message and its wake.
-            self._wake.set()
+            self._line.wake.set()
             await batch.ended()
         # Copied at once: a thread that asks a receipt takes its error out.
         unseen = [error for batch in self._failed for error in [*batch.unseen.values()]]
@@ -287,7 +265,7 @@ class Outbox:
             raise type(unseen[0])(f"{unseen[0]}{more}")
 
 
-_outboxes: WeakSet[Outbox] = WeakSet()
+_outboxes: WeakSet[Outbox[Any]] = WeakSet()
 
 
 def _leave_to_parent() -> None:
