@@ -21,7 +21,7 @@ from seastream_nb.backend import LiveReader, RangeSource
 from seastream_nb.errors import DecodeError, StreamError
 from seastream_nb.frame import Shaper
 from seastream_nb.keys import key_text
-from seastream_nb.merge import interleave
+from seastream_nb.merging import interleave
 from seastream_nb.paging import Pager
 from seastream_nb.payload import infer
 from seastream_nb.query import Bounds, Pinned, Query

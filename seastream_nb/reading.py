@@ -18,7 +18,7 @@ from seastream_nb import portal
 from seastream_nb.backend import PageReader, RangeSource
 from seastream_nb.frame import Shaper
 from seastream_nb.keys import EntryId, key_text
-from seastream_nb.merge import merged, reversed_rows
+from seastream_nb.merging import merged, reversed_rows
 from seastream_nb.page import Numbers, Page
 from seastream_nb.paging import Pager
 from seastream_nb.query import Contains, Pinned, Query, ShardRange, plan

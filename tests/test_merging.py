@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 
-from seastream_nb.merge import merged, reversed_rows
+from seastream_nb.merging import merged, reversed_rows
 from seastream_nb.message import Origin
 from seastream_nb.rows import Rows
 
