@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from seastream_nb.aio import (
         AsyncConsumer,
         AsyncProducer,
+        AsyncReplay,
         AsyncStream,
         AsyncStreamer,
         connect_async,
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
     from seastream_nb.receipt import PendingReceipt
     from seastream_nb.server import EmbeddedServer, embedded
     from seastream_nb.sharders import KeyHashSharder, PseudoRandomSharder, RoundRobinSharder
-    from seastream_nb.sync import Consumer, Producer, Stream, Streamer, connect
+    from seastream_nb.sync import Consumer, Producer, Replay, Stream, Streamer, connect
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AsyncConsumer",
     "AsyncProducer",
+    "AsyncReplay",
     "AsyncStream",
     "AsyncStreamer",
     "Catalog",
@@ -51,6 +53,7 @@ __all__ = [
     "Producer",
     "PseudoRandomSharder",
     "Receipt",
+    "Replay",
     "RoundRobinSharder",
     "Stream",
     "StreamInfo",
@@ -64,7 +67,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "aio": ("AsyncConsumer", "AsyncProducer", "AsyncStream", "AsyncStreamer", "connect_async"),
+    "aio": (
+        "AsyncConsumer",
+        "AsyncProducer",
+        "AsyncReplay",
+        "AsyncStream",
+        "AsyncStreamer",
+        "connect_async",
+    ),
     "backend": ("StreamInfo",),
     "file.verify": ("FileReport", "repair", "verify"),
     "listing": ("Catalog",),
@@ -72,7 +82,7 @@ _HOMES = {
     "receipt": ("PendingReceipt",),
     "server": ("EmbeddedServer", "embedded"),
     "sharders": ("KeyHashSharder", "PseudoRandomSharder", "RoundRobinSharder"),
-    "sync": ("Consumer", "Producer", "Stream", "Streamer", "connect"),
+    "sync": ("Consumer", "Producer", "Replay", "Stream", "Streamer", "connect"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

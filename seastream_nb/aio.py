@@ -19,6 +19,7 @@ from seastream_nb.builders import StreamBuilders, stream_query
 from seastream_nb.facade import (
     ConsumerMembers,
     ProducerMembers,
+    ReplayMembers,
     noted_on,
     require_count,
     wait_until,
@@ -35,6 +36,7 @@ from seastream_nb.receipt import PendingReceipt
 from seastream_nb.redis.consumer import RedisConsumer
 from seastream_nb.redis.producer import Payload, RedisProducer
 from seastream_nb.redis.streamer import RedisStreamer
+from seastream_nb.replay import ReplayCore
 from seastream_nb.stream import StreamCore
 from seastream_nb.streamer import Target, open_streamer
 from seastream_nb.times import When
@@ -198,6 +200,59 @@ class AsyncStream(StreamBuilders):
 
     def __aiter__(self) -> AsyncIterator[Message]:
         return self.messages()
+
+    def replay(self, *, speed: float | None = 1.0) -> AsyncReplay:
+        """The messages again, at their original pace times `speed`, shards merged.
+
+        The end is pinned when the first message is asked for. What a loop's body is late is caught
+        up with; pause before leaving the loop for longer.
+
+        Args:
+            speed: 2.0 is twice as fast as it was; None does not wait.
+
+        Raises:
+            ConfigError: a speed that is no number above 0.
+        """
+        return AsyncReplay(ReplayCore(self._core, speed))
+
+
+class AsyncReplay(ReplayMembers):
+    """Messages in time: iterated by one task, and steered by any, or by any thread.
+
+    A cancelled wait loses nothing: the next one goes on, and stream time stood still.
+    """
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        while (message := self._core.pop()) is None:
+            if not await bridge(self._core.fill()):
+                raise StopAsyncIteration
+        return message
+
+    async def seek(self, when: When) -> None:
+        """Go to the first message at or after a time, a message or an id; it is due at once.
+
+        The pinned ends stay, and a pause stays one.
+
+        Raises:
+            ConfigError: `when` cannot be read; the replay stays where it is.
+        """
+        self._core.seek(when)
+
+    close = awaiting(ReplayCore.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
 
 
 class AsyncProducer(ProducerMembers):

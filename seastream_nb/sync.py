@@ -20,6 +20,7 @@ from seastream_nb.errors import QueueFull
 from seastream_nb.facade import (
     ConsumerMembers,
     ProducerMembers,
+    ReplayMembers,
     noted_on,
     require_count,
     wait_until,
@@ -35,6 +36,7 @@ from seastream_nb.receipt import PendingReceipt
 from seastream_nb.redis.consumer import RedisConsumer
 from seastream_nb.redis.producer import Payload, RedisProducer, payload_bytes
 from seastream_nb.redis.streamer import RedisStreamer
+from seastream_nb.replay import ReplayCore
 from seastream_nb.stream import StreamCore
 from seastream_nb.streamer import Target, open_streamer
 from seastream_nb.times import When
@@ -173,6 +175,59 @@ class Stream(StreamBuilders):
 
     def __iter__(self) -> Iterator[Message]:
         return self.messages()
+
+    def replay(self, *, speed: float | None = 1.0) -> Replay:
+        """The messages again, at their original pace times `speed`, shards merged.
+
+        The end is pinned when the first message is asked for. What a loop's body is late is caught
+        up with; pause before leaving the loop for longer.
+
+        Args:
+            speed: 2.0 is twice as fast as it was; None does not wait.
+
+        Raises:
+            ConfigError: a speed that is no number above 0.
+        """
+        return Replay(ReplayCore(self._core, speed))
+
+
+class Replay(ReplayMembers):
+    """Messages in time: iterated by one thread, and steered by any.
+
+    An interrupted wait loses nothing: the next one goes on, and stream time stood still.
+    """
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Message:
+        while (message := self._core.pop()) is None:
+            if not portal.run(self._core.fill()):
+                raise StopIteration
+        return message
+
+    def seek(self, when: When) -> None:
+        """Go to the first message at or after a time, a message or an id; it is due at once.
+
+        Returns without waiting. The pinned ends stay, and a pause stays one.
+
+        Raises:
+            ConfigError: `when` cannot be read; the replay stays where it is.
+        """
+        self._core.seek(when)
+
+    close = blocking(ReplayCore.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 class Producer(ProducerMembers):
