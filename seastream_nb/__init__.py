@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from seastream_nb.listing import Catalog
     from seastream_nb.message import Message, MessageHeader, Receipt
     from seastream_nb.receipt import PendingReceipt
+    from seastream_nb.resending import ReplayReport
     from seastream_nb.server import EmbeddedServer, embedded
     from seastream_nb.sharders import KeyHashSharder, PseudoRandomSharder, RoundRobinSharder
     from seastream_nb.sync import Consumer, Producer, Replay, Stream, Streamer, connect
@@ -54,6 +55,7 @@ __all__ = [
     "PseudoRandomSharder",
     "Receipt",
     "Replay",
+    "ReplayReport",
     "RoundRobinSharder",
     "Stream",
     "StreamInfo",
@@ -80,6 +82,7 @@ _HOMES = {
     "listing": ("Catalog",),
     "message": ("Message", "MessageHeader", "Receipt"),
     "receipt": ("PendingReceipt",),
+    "resending": ("ReplayReport",),
     "server": ("EmbeddedServer", "embedded"),
     "sharders": ("KeyHashSharder", "PseudoRandomSharder", "RoundRobinSharder"),
     "sync": ("Consumer", "Producer", "Replay", "Stream", "Streamer", "connect"),

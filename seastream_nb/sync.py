@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from math import inf
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, Unpack
 
@@ -37,6 +38,7 @@ from seastream_nb.redis.consumer import RedisConsumer
 from seastream_nb.redis.producer import Payload, RedisProducer, payload_bytes
 from seastream_nb.redis.streamer import RedisStreamer
 from seastream_nb.replay import ReplayCore
+from seastream_nb.resending import ReplayReport, Timestamps, replay_to
 from seastream_nb.stream import StreamCore
 from seastream_nb.streamer import Target, open_streamer
 from seastream_nb.times import When
@@ -189,6 +191,37 @@ class Stream(StreamBuilders):
             ConfigError: a speed that is no number above 0.
         """
         return Replay(ReplayCore(self._core, speed))
+
+    def replay_to(
+        self,
+        target: Producer | str | Path,
+        *,
+        speed: float | None = 1.0,
+        timestamps: Timestamps = "original",
+        progress: bool | None = None,
+    ) -> ReplayReport:
+        """Send the messages again, into a producer's stream or another server's.
+
+        Several streams keep their keys, and shards stay what they were. Sending is paced by the
+        target's queue too.
+
+        Args:
+            target: a `Producer`, or the URL of a stream: `redis://host/key`, `redis://host/db/key`.
+                Without a key, streams keep theirs.
+            speed: as of `replay`; None sends as fast as can be.
+            timestamps: "original" keeps the ids; "now" lets the target give new ones.
+            progress: whether to show a bar; left out, where somebody watches.
+
+        Raises:
+            ConfigError: ids do not fit behind those of the target, or an argument that cannot be
+                meant; nothing was sent.
+            NotSent, MaybeSent: the first failure; what was sent before it stays.
+        """
+        resending = replay_to(
+            self._core, target, speed=speed, timestamps=timestamps, progress=progress
+        )
+        del target  # a traceback that shows variables must not show a password
+        return portal.run(resending)
 
 
 class Replay(ReplayMembers):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import index
 from typing import Any, SupportsIndex, cast
 
@@ -27,6 +27,7 @@ from seastream_nb.keys import MAX_U64, EntryId, StreamKey, shard_key
 from seastream_nb.message import Message, Origin
 from seastream_nb.options import ConnectOptions, ProducerOptions
 from seastream_nb.receipt import PendingReceipt
+from seastream_nb.redis import catalog
 from seastream_nb.redis.connection import Link
 from seastream_nb.redis.exact import ExactWriter
 from seastream_nb.redis.outbox import Outbox, Place
@@ -56,6 +57,7 @@ class RedisProducer:
     ) -> None:
         self.options = options
         self.connection: ConnectOptions = pool.options
+        self._pool = pool
         self._release = release
         self._full_ids_only = full_ids_only
         self._anchor: StreamKey | None = None
@@ -202,6 +204,16 @@ class RedisProducer:
         """
         async with asyncio.timeout(timeout):
             await self._outbox.room(size)
+
+    async def ends(self, places: Sequence[tuple[str, int | None]]) -> list[EntryId | None]:
+        """The last id that each of these streams and shards ever gave out; None where none was.
+
+        Raises:
+            StreamKeyError: SeaStreamer forbids a key.
+        """
+        origins = [self._place(key, shard).origin for key, shard in places]
+        found = await catalog.extents(self._pool, origins, "looking at where to send to")
+        return [each.end for each in found]
 
     async def flush(self) -> None:
         """Wait until every earlier send is answered.
