@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         connect_async,
     )
     from seastream_nb.backend import StreamInfo
+    from seastream_nb.builders import merge
     from seastream_nb.file.verify import FileReport, repair, verify
     from seastream_nb.listing import Catalog
     from seastream_nb.message import Message, MessageHeader, Receipt
@@ -64,6 +65,7 @@ __all__ = [
     "connect_async",
     "embedded",
     "errors",
+    "merge",
     "repair",
     "verify",
 ]
@@ -78,6 +80,7 @@ _HOMES = {
         "connect_async",
     ),
     "backend": ("StreamInfo",),
+    "builders": ("merge",),
     "file.verify": ("FileReport", "repair", "verify"),
     "listing": ("Catalog",),
     "message": ("Message", "MessageHeader", "Receipt"),

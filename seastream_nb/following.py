@@ -117,6 +117,14 @@ class Following:
 
     async def _live(self) -> AsyncGenerator[pa.RecordBatch, None]:
         live = self._source.live(self._query, self._pinned)
+        try:
+            async with aclosing(self._batches_of(live)) as batches:
+                async for batch in batches:
+                    yield batch
+        finally:
+            await live.close()
+
+    async def _batches_of(self, live: LiveReader) -> AsyncGenerator[pa.RecordBatch, None]:
         waiting = _Waiting(Pager(self._page_size or LIVE_ROWS), self._max_wait)
         while self._left != 0 and not live.ended:
             try:

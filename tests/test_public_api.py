@@ -125,7 +125,7 @@ def test_errors_are_importable_from_the_top_and_listed_only_in_their_module() ->
 
 
 def test_no_public_function_is_hidden_by_a_module_of_its_name() -> None:
-    for name in ("connect", "connect_async", "embedded", "verify", "repair"):
+    for name in ("connect", "connect_async", "embedded", "merge", "verify", "repair"):
         assert inspect.isfunction(getattr(ss, name))
 
 
