@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from seastream_nb.backend import StreamInfo
     from seastream_nb.builders import merge
+    from seastream_nb.export import ExportReport
     from seastream_nb.file.verify import FileReport, repair, verify
     from seastream_nb.listing import Catalog
     from seastream_nb.message import Message, MessageHeader, Receipt
@@ -47,6 +48,7 @@ __all__ = [
     "Catalog",
     "Consumer",
     "EmbeddedServer",
+    "ExportReport",
     "FileReport",
     "KeyHashSharder",
     "Message",
@@ -81,6 +83,7 @@ _HOMES = {
     ),
     "backend": ("StreamInfo",),
     "builders": ("merge",),
+    "export": ("ExportReport",),
     "file.verify": ("FileReport", "repair", "verify"),
     "listing": ("Catalog",),
     "message": ("Message", "MessageHeader", "Receipt"),

@@ -18,6 +18,8 @@ import pyarrow as pa
 from seastream_nb import portal
 from seastream_nb.builders import StreamBuilders, stream_query
 from seastream_nb.errors import QueueFull
+from seastream_nb.export import ExportReport
+from seastream_nb.exporting import to_parquet
 from seastream_nb.facade import (
     ConsumerMembers,
     ProducerMembers,
@@ -32,6 +34,7 @@ from seastream_nb.message import Message
 from seastream_nb.notebook import display
 from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
 from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_all, send_waiting
+from seastream_nb.parquet import Partition
 from seastream_nb.quantities import Duration, Size
 from seastream_nb.receipt import PendingReceipt
 from seastream_nb.redis.consumer import RedisConsumer
@@ -177,6 +180,52 @@ class Stream(StreamBuilders):
 
     def __iter__(self) -> Iterator[Message]:
         return self.messages()
+
+    def to_parquet(
+        self,
+        path: str | Path,
+        *,
+        partition_by: Partition | None = None,
+        rows_per_file: int = 5_000_000,
+        compression: str = "zstd",
+        overwrite: bool = False,
+        resume: bool = False,
+        progress: bool | None = None,
+    ) -> ExportReport:
+        """The messages as Parquet: one file for a name in `.parquet`, else a folder of files.
+
+        Nothing is seen under `path` before everything is there. A folder has a manifest with the
+        pinned ends; it is `path` with `.part` until it is whole. The columns are those of
+        `schema()`, and memory holds a row group.
+
+        Args:
+            path: the file or folder.
+            partition_by: folders `day=2026-11-22` or `hour=2026-11-22T09` inside, on the clock of
+                the stream's time zone.
+            rows_per_file: in a folder, rows of a file at most.
+            compression: "zstd", "snappy", "gzip", "brotli", "lz4" or "none".
+            overwrite: replace an export that is there.
+            resume: go on with a folder where a stopped run left it, and leave it when stopped.
+                What is there already is only reported.
+            progress: whether to show a bar; left out, where somebody watches.
+
+        Raises:
+            ExportExists: there is something; it is left as it is.
+            ConfigError: the export to go on with is another one, or a bad argument.
+            StreamReset: the stream was deleted or made anew since the export began.
+            DecodeError, FileError: naming the entry, or the file.
+        """
+        exporting = to_parquet(
+            self._core,
+            path,
+            partition_by=partition_by,
+            rows_per_file=rows_per_file,
+            compression=compression,
+            overwrite=overwrite,
+            resume=resume,
+            progress=progress,
+        )
+        return portal.run(exporting)
 
     def replay(self, *, speed: float | None = 1.0) -> Replay:
         """The messages again, at their original pace times `speed`, shards merged.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from seastream_nb.errors import ExportExists, FileError
+
+T = TypeVar("T")
 
 WRITE_BYTES = 2**20
 # Where a file can have one name only.
@@ -119,3 +122,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+async def in_thread(function: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
+    """What a function gives that uses the disk, called in a thread of its own.
+
+    An interrupt comes after it, not amid it; `undo` then gets what nobody else will.
+    """
+    working = asyncio.create_task(asyncio.to_thread(function))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait([working])
+        if undo is not None and working.exception() is None:
+            undo(working.result())
+        raise
