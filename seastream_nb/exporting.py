@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -136,24 +137,26 @@ class _Export:
         if manifest is None:
             shaper = await self._stream.fixed_shaper(now)
             manifest = self._begun(by, now, shaper)
-            await in_thread(partial(folder.save, manifest))
         manifest.require(self._asked, by)
         if manifest.lost(now):
             manifest = replace(manifest, complete=False)
+        # A crash may have left a piece of a line.
+        await in_thread(partial(folder.save, manifest))
         shaper = self._stream.shaper(fixed=manifest.schema)
-        filling = _Filling(folder, manifest, partial(self._file, inside=True), shaper.schema())
         reading = self._going_on(manifest, now)
+        filling = _Filling(folder, manifest, reading, partial(self._file, inside=True))
+        schema = shaper.schema()
         files = Files(
             shaper,
             reading,
-            filling.create,
+            lambda label: filling.create(label, schema),
             filling.finished,
             partition_by=by,
             most_rows=rows_per_file,
             place=manifest.place.copy(),
         )
         await _run(reading, shaper, files, manifest.place.copy(), progress)
-        return await filling.close(complete=reading.complete)
+        return await filling.close()
 
     def _begun(self, by: Partition | None, now: Pinned, shaper: Shaper) -> Manifest:
         return Manifest(
@@ -176,27 +179,31 @@ class _Export:
 class _Filling:
     """A folder that is filled: each file that is whole goes into the manifest."""
 
-    def __init__(self, folder: Folder, manifest: Manifest, file: Any, schema: pa.Schema) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        manifest: Manifest,
+        reading: Reading,
+        file: Callable[[Path, pa.Schema], ParquetFile],
+    ) -> None:
         self._folder = folder
         self._manifest = manifest
+        self._reading = reading
         self._file = file
-        self._schema = schema
 
-    def create(self, label: str | None) -> ParquetFile:
+    def create(self, label: str | None, schema: pa.Schema) -> ParquetFile:
         parent = self._folder.part / (label or "")
         parent.mkdir(exist_ok=True)
-        name = f"part-{len(self._manifest.files):05}{SUFFIX}"
-        file: ParquetFile = self._file(parent / name, self._schema)
-        return file
+        return self._file(parent / f"part-{len(self._manifest.files):05}{SUFFIX}", schema)
 
     async def finished(self, file: ExportedFile, place: Place) -> None:
-        inside = str(Path(file.path).relative_to(self._folder.part))
-        files = (*self._manifest.files, replace(file, path=inside))
-        self._manifest = replace(self._manifest, files=files, place=place)
-        await in_thread(partial(self._folder.save, self._manifest))
+        inside = replace(file, path=str(Path(file.path).relative_to(self._folder.part)))
+        complete = self._reading.complete
+        self._manifest = self._manifest.with_file(inside, place, complete=complete)
+        await in_thread(partial(self._folder.add, self._manifest))
 
-    async def close(self, *, complete: bool) -> Manifest:
-        complete = complete and self._manifest.complete
+    async def close(self) -> Manifest:
+        complete = self._manifest.complete and self._reading.complete
         self._manifest = replace(self._manifest, finished=True, complete=complete)
         await in_thread(partial(self._folder.save, self._manifest))
         return self._manifest

@@ -1,6 +1,6 @@
 """A folder of whole files that is made beside its name: `NAME.part`, and `NAME` when all is there.
 
-Beside the files lies the manifest, which is replaced after each of them. Files that it does not
+Beside the files lies the manifest, which gets a line after each of them. Files that it does not
 name are what a crash left, and go.
 """
 
@@ -15,7 +15,7 @@ from seastream_nb.errors import ExportExists, FileError
 from seastream_nb.manifest import Manifest
 from seastream_nb.target import Target, exists, sync_folder, told
 
-MANIFEST = "_seastream.json"
+MANIFEST = "_seastream.jsonl"
 
 
 class Folder:
@@ -64,6 +64,14 @@ class Folder:
             target.commit()
         finally:
             target.discard()
+
+    def add(self, manifest: Manifest) -> None:
+        """Put the manifest's last line on the disk, behind those that are there."""
+        path = self.part / MANIFEST
+        with told(path), path.open("ab") as file:
+            file.write(manifest.last_line().encode())
+            file.flush()
+            os.fsync(file.fileno())
 
     def finish(self, *, overwrite: bool) -> None:
         """Give the folder its name.

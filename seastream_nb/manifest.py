@@ -10,6 +10,7 @@ import hashlib
 import json
 from base64 import b64decode, b64encode
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -155,49 +156,66 @@ class Manifest:
         """How many rows the files hold."""
         return sum(each.rows for each in self.files)
 
+    def with_file(self, file: ExportedFile, place: Place, *, complete: bool) -> Manifest:
+        """The manifest when one more file is whole."""
+        complete = complete and self.complete
+        return replace(self, files=(*self.files, file), place=place, complete=complete)
+
     def encode(self) -> str:
-        """The manifest as JSON."""
+        """The manifest as lines of JSON: what it is of, and a line for each file."""
         ends = [
             {**asdict(each), "key": _text(each.key)} | _ids(each, "first", "end", "start")
             for each in self.ends
         ]
-        given = [[_text(key), count] for key, count in sorted(self.place.given.items())]
-        value = {
+        head = {
             "format": FORMAT,
             "asked": self.asked,
             "partition_by": self.partition_by,
             "now_ns": self.now_ns,
             "ends": ends,
             "schema": b64encode(self.schema.serialize()).decode(),
-            "files": [asdict(each) for each in self.files],
+        }
+        files = [{"file": asdict(each)} for each in self.files[:-1]]
+        lines = [json.dumps(each) + "\n" for each in (head, *files)]
+        return "".join(lines) + (self.last_line() if self.files else "")
+
+    def last_line(self) -> str:
+        """What the last file adds to the lines before."""
+        given = [[_text(key), count] for key, count in sorted(self.place.given.items())]
+        last: dict[str, Any] = {
+            "file": asdict(self.files[-1]),
             "place": {"last": _id_text(self.place.last), "given": given},
             "complete": self.complete,
             "finished": self.finished,
         }
-        return json.dumps(value, indent=1)
+        return json.dumps(last) + "\n"
 
     @classmethod
     def decode(cls, text: str) -> Manifest:
-        """The manifest out of JSON.
+        """The manifest out of its lines; one that a crash cut off is no line.
 
         Raises:
             ValueError: it is none, or one of a later version.
         """
         try:
-            value = json.loads(text)
-            if value["format"] != FORMAT:
-                raise ValueError(f"format {value['format']}")
-            given = Counter({_bytes(key): count for key, count in value["place"]["given"]})
+            head, *lines = [json.loads(line) for line in text.split("\n")[:-1]]
+            if head["format"] != FORMAT:
+                raise ValueError(f"its format is {head['format']}")
+            last = lines[-1] if lines else {}
+            place = last.get("place", {"last": None, "given": []})
             return cls(
-                asked=value["asked"],
-                partition_by=value["partition_by"],
-                now_ns=value["now_ns"],
-                ends=tuple(map(_end, value["ends"])),
-                schema=pa.ipc.read_schema(pa.py_buffer(b64decode(value["schema"]))),
-                files=tuple(ExportedFile(**each) for each in value["files"]),
-                place=Place(_id(value["place"]["last"]), given),
-                complete=value["complete"],
-                finished=value["finished"],
+                asked=head["asked"],
+                partition_by=head["partition_by"],
+                now_ns=head["now_ns"],
+                ends=tuple(map(_end, head["ends"])),
+                schema=pa.ipc.read_schema(pa.py_buffer(b64decode(head["schema"]))),
+                files=tuple(ExportedFile(**each["file"]) for each in lines),
+                place=Place(
+                    _id(place["last"]),
+                    Counter({_bytes(key): count for key, count in place["given"]}),
+                ),
+                complete=last.get("complete", True),
+                finished=last.get("finished", False),
             )
         except (KeyError, TypeError, pa.ArrowInvalid) as error:
             raise ValueError(f"it has no {error}") from error
@@ -220,29 +238,28 @@ class Manifest:
         Raises:
             StreamReset: a stream is another one than then.
         """
-        found: dict[tuple[str, int, bytes], list[Extent]] = {}
-        for extent in now.extents:
-            at = (extent.origin.stream, extent.origin.shard, extent.origin.key)
-            found.setdefault(at, []).append(extent)
-        extents = []
-        for end in self.ends:
-            there = found.get((end.stream, end.shard, end.key))
-            if there:
-                extents.append(end.within(there.pop(0)))
-            elif end.end is not None:
-                end.within(_gone(end))
-        return Pinned(extents=tuple(extents), now_ns=self.now_ns)
+        extents = tuple(end.within(extent) for end, extent in self._there(now))
+        return Pinned(extents=extents, now_ns=self.now_ns)
 
     def lost(self, now: Pinned) -> bool:
         """Whether entries that were not written yet were trimmed away since the export began."""
         last = self.place.last or FIRST_ID
-        firsts = {extent.origin: extent.first for extent in now.extents}
-        for extent, end in zip(self.pinned(now).extents, self.ends, strict=False):
-            first = firsts[extent.origin]
-            unread = end.end is not None and end.first is not None and end.end > last
-            if unread and (first is None or (first > last and first != end.first)):
+        for end, extent in self._there(now):
+            if end.end is None or end.first is None or end.end <= last:
+                continue  # nothing of it is left to be read
+            if extent.first is None or (extent.first > last and extent.first != end.first):
                 return True
         return False
+
+    def _there(self, now: Pinned) -> Iterator[tuple[PinnedEnd, Extent]]:
+        """What each key held, and what it holds now; those that are new are left out."""
+        found: dict[tuple[str, int, bytes], list[Extent]] = {}
+        for extent in now.extents:
+            at = (extent.origin.stream, extent.origin.shard, extent.origin.key)
+            found.setdefault(at, []).append(extent)
+        for end in self.ends:
+            there = found.get((end.stream, end.shard, end.key))
+            yield end, there.pop(0) if there else _gone(end)
 
 
 def _gone(end: PinnedEnd) -> Extent:

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import seastream_nb as ss
+from seastream_nb.folder import MANIFEST, Folder, read_manifest
+from seastream_nb.keys import EntryId
+from seastream_nb.manifest import Manifest, Place
 from tests.servers import eventually
 from tests.test_replay import FIRST_MS, at, fill
 
@@ -56,8 +61,10 @@ def same(found: pa.Table, expected: pa.Table) -> bool:
     )
 
 
-def manifest(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "_seastream.json").read_text()))
+def manifest(folder: Path) -> Manifest:
+    found = read_manifest(folder)
+    assert found is not None
+    return found
 
 
 def listed(folder: Path) -> list[str]:
@@ -120,8 +127,8 @@ def test_a_folder_has_whole_files_and_a_manifest(
     assert report.bytes == sum(path.stat().st_size for path in parts(tmp_path / "s"))
     assert ds.dataset(tmp_path / "s").count_rows() == 2_500
     kept = manifest(tmp_path / "s")
-    assert kept["finished"]
-    assert kept["ends"][0]["end"] == f"{FIRST_MS + 2_499}-0"
+    assert kept.finished
+    assert str(kept.ends[0].end) == f"{FIRST_MS + 2_499}-0"
     fill_json(client, "s", [3_000])
     assert stream.to_parquet(tmp_path / "s", resume=True) == report
     with pytest.raises(ss.errors.ConfigError, match="another query"):
@@ -143,7 +150,7 @@ def test_partitions_are_of_the_clock_of_the_zone(
     fill_json(client, "s", stamps)
     stream = streamer["s"].tz(zone).json(SCHEMA)
     stream.to_parquet(tmp_path / "s", partition_by=by, rows_per_file=2)
-    assert listed(tmp_path / "s") == ["_seastream.json", *folders]
+    assert listed(tmp_path / "s") == ["_seastream.jsonl", *folders]
     assert table(tmp_path / "s")["n"].to_pylist() == stamps
     assert same(table(tmp_path / "s"), stream.reader().read_all())
     days = ds.dataset(tmp_path / "s", partitioning="hive").to_table([by])[by].to_pylist()
@@ -161,7 +168,7 @@ def test_times_that_nothing_can_hold_have_a_partition(
         client.xadd("s", {"msg": "x"}, id=each)
     streamer["s"].to_parquet(tmp_path / "s", partition_by="day")
     names = listed(tmp_path / "s")
-    assert names[0] == "_seastream.json"
+    assert names[0] == "_seastream.jsonl"
     assert "day=1970-01-01" in names
     assert "day=__HIVE_DEFAULT_PARTITION__" in names
     assert table(tmp_path / "s").num_rows == 3
@@ -228,7 +235,7 @@ def test_interrupts_again_and_again_lose_nothing_and_double_nothing(
             )
         except KeyboardInterrupt:
             stopped += 1
-            assert not (tmp_path / "s").exists() or manifest(tmp_path / "s")["finished"]
+            assert not (tmp_path / "s").exists() or manifest(tmp_path / "s").finished
             continue
         finally:
             alarm(0)
@@ -265,7 +272,7 @@ def test_a_killed_export_goes_on(
     program.wait()
     fill_json(client, "s:0", [70_000])
     assert not folder.exists()
-    kept = {name["path"]: (part / name["path"]).read_bytes() for name in manifest(part)["files"]}
+    kept = {each.path: (part / each.path).read_bytes() for each in manifest(part).files}
     assert len(kept) >= 5
     with pytest.raises(ss.errors.ExportExists, match="unfinished"):
         stream.to_parquet(folder)
@@ -294,14 +301,14 @@ def test_what_was_trimmed_meanwhile_is_told(
 
 def unfinished(stream: ss.Stream, folder: Path, rows: int, name: str = "s") -> None:
     """An export that was stopped after its first file."""
+    part = folder / f"{name}.part"
     stream.to_parquet(folder / name, rows_per_file=rows)
-    (folder / name).rename(folder / f"{name}.part")
-    kept = manifest(folder / f"{name}.part")
-    first = kept["files"][0]
-    kept["files"], kept["finished"] = [first], False
-    key = kept["ends"][0]["key"]
-    kept["place"] = {"last": first["last_id"], "given": [[key, 1]]}
-    (folder / f"{name}.part" / "_seastream.json").write_text(json.dumps(kept))
+    (folder / name).rename(part)
+    whole = manifest(part)
+    first = whole.files[0]
+    place = Place(EntryId.parse(first.last_id), Counter({whole.ends[0].key: 1}))
+    stopped = replace(whole, files=(first,), place=place, finished=False)
+    (part / MANIFEST).write_text(stopped.encode() + '{"file": {"path": "part-0')
 
 
 def test_a_stream_that_is_another_one_is_refused(
@@ -322,8 +329,6 @@ def test_a_stream_that_is_another_one_is_refused(
 def test_only_one_process_writes_into_a_folder(
     streamer: ss.Streamer, client: redis.Redis, tmp_path: Path
 ) -> None:
-    from seastream_nb.folder import Folder
-
     fill_json(client, "s", [0])
     other = Folder(tmp_path / "s", overwrite=False, resume=True)
     with closing(other):
