@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from seastream_nb.manifest import ExportedFile
 
 
 @dataclass(frozen=True)
@@ -24,3 +27,16 @@ class ExportReport:
     first_id: str | None
     last_id: str | None
     complete: bool
+
+    @classmethod
+    def of(cls, path: Path, files: Sequence[ExportedFile], *, complete: bool) -> ExportReport:
+        """The report of several files, in time order."""
+        full = [each for each in files if each.rows]
+        return cls(
+            path=path,
+            messages=sum(each.rows for each in files),
+            bytes=sum(each.bytes for each in files),
+            first_id=full[0].first_id if full else None,
+            last_id=full[-1].last_id if full else None,
+            complete=complete,
+        )

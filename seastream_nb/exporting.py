@@ -7,7 +7,6 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -28,18 +27,40 @@ from seastream_nb.target import exists, in_thread
 SUFFIX = ".parquet"
 
 
-async def to_parquet(
+async def to_parquet(  # noqa: D417 - the first one is the facade's self
     stream: StreamCore,
     path: str | Path,
     *,
-    partition_by: Partition | None,
-    rows_per_file: int,
-    compression: str,
-    overwrite: bool,
-    resume: bool,
-    progress: bool | None,
+    partition_by: Partition | None = None,
+    rows_per_file: int = 5_000_000,
+    compression: str = "zstd",
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: bool | None = None,
 ) -> ExportReport:
-    """The export of a stream: one file for a name in `.parquet`, otherwise a folder."""
+    """The messages as Parquet: one file for a name in `.parquet`, else a folder of files.
+
+    Nothing is seen under `path` before everything is there. A folder has a manifest with the
+    pinned ends; it is `path` with `.part` until it is whole. The columns are those of
+    `schema()`, and memory holds a row group.
+
+    Args:
+        path: the file or folder.
+        partition_by: folders `day=2026-11-22` or `hour=2026-11-22T09` inside, on the clock of
+            the stream's time zone.
+        rows_per_file: in a folder, rows of a file at most.
+        compression: "zstd", "snappy", "gzip", "brotli", "lz4" or "none".
+        overwrite: replace an export that is there.
+        resume: go on with a folder where a stopped run left it, and leave it when stopped.
+            What is there already is only reported.
+        progress: whether to show a bar; left out, where somebody watches.
+
+    Raises:
+        ExportExists: there is something; it is left as it is.
+        ConfigError: the export to go on with is another one, or a bad argument.
+        StreamReset: the stream was deleted or made anew since the export began.
+        DecodeError, FileError: naming the entry, or the file.
+    """
     named("partition_by", partition_by, or_none(one_of("hour", "day")))
     named("rows_per_file", rows_per_file, checks.number_from(1))
     named("compression", compression, one_of(*COMPRESSIONS))
@@ -81,7 +102,7 @@ class _Export:
         reading = Reading(self._stream.source, self._stream.query, pinned)
         files = Files(shaper, reading, lambda _: self._file(self.path, schema), finished)
         await _run(reading, shaper, files, None, progress)
-        return _report(self.path, done, complete=reading.complete)
+        return ExportReport.of(self.path, done, complete=reading.complete)
 
     def _file(self, path: Path, schema: pa.Schema, *, inside: bool = False) -> ParquetFile:
         # Inside a folder of ours there may be what a crash left.
@@ -104,7 +125,7 @@ class _Export:
             await in_thread(partial(self._leave, folder))
             raise
         folder.close()
-        return _report(self.path, done.files, complete=done.complete)
+        return ExportReport.of(self.path, done.files, complete=done.complete)
 
     def _folder(self) -> Folder:
         return Folder(self.path, overwrite=self._overwrite, resume=self._resume)
@@ -122,7 +143,7 @@ class _Export:
         finished = manifest is not None and manifest.finished
         if manifest is not None and finished and self._resume and not self._overwrite:
             manifest.require(self._asked, by)
-            return _report(self.path, manifest.files, complete=manifest.complete)
+            return ExportReport.of(self.path, manifest.files, complete=manifest.complete)
         if not self._overwrite:
             raise exists(self.path)
         require_ours(self.path)
@@ -239,18 +260,6 @@ async def _run(
     except BaseException:
         await files.discard()
         raise
-
-
-def _report(path: Path, files: Any, *, complete: bool) -> ExportReport:
-    full = [each for each in files if each.rows]
-    return ExportReport(
-        path=path,
-        messages=sum(each.rows for each in files),
-        bytes=sum(each.bytes for each in files),
-        first_id=full[0].first_id if full else None,
-        last_id=full[-1].last_id if full else None,
-        complete=complete,
-    )
 
 
 def _report_of(path: Path) -> ExportReport:

@@ -57,15 +57,32 @@ class ReplayReport:
 Target = ProducerMembers | str | Path
 
 
-def replay_to(
+def replay_to(  # noqa: D417 - the first one is the facade's self
     stream: StreamCore,
     target: Target,
     *,
-    speed: float | None,
-    timestamps: Timestamps,
-    progress: bool | None,
+    speed: float | None = 1.0,
+    timestamps: Timestamps = "original",
+    progress: bool | None = None,
 ) -> Coroutine[Any, Any, ReplayReport]:
-    """The replay of a stream into a target, to be run. It holds no text of the target."""
+    """Send the messages again, into a producer's stream or another server's.
+
+    Several streams keep their keys, and shards stay what they were. Sending is paced by the
+    target's queue too.
+
+    Args:
+        target: a `Producer`, or the URL of a stream: `redis://host/key`, `redis://host/db/key`.
+            Without a key, streams keep theirs.
+        speed: as of `replay`; None sends as fast as can be.
+        timestamps: "original" keeps the ids; "now" lets the target give new ones.
+        progress: whether to show a bar; left out, where somebody watches.
+
+    Raises:
+        ConfigError: ids do not fit behind those of the target, or an argument that cannot be
+            meant; nothing was sent.
+        NotSent, MaybeSent: the first failure; what was sent before it stays.
+    """
+    # What is returned holds no text of the target, which may have a password.
     named("timestamps", timestamps, one_of("original", "now"))
     resending = _Resending(stream, check_speed(speed), original=timestamps == "original")
     if isinstance(target, ProducerMembers):

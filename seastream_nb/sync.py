@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from math import inf
-from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, Unpack
 
@@ -18,7 +17,6 @@ import pyarrow as pa
 from seastream_nb import portal
 from seastream_nb.builders import StreamBuilders, stream_query
 from seastream_nb.errors import QueueFull
-from seastream_nb.export import ExportReport
 from seastream_nb.exporting import to_parquet
 from seastream_nb.facade import (
     ConsumerMembers,
@@ -29,19 +27,18 @@ from seastream_nb.facade import (
     wait_until,
 )
 from seastream_nb.listing import Catalog
-from seastream_nb.members import blocking, blocking_iter
+from seastream_nb.members import blocking, blocking_call, blocking_iter
 from seastream_nb.message import Message
 from seastream_nb.notebook import display
 from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
 from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_all, send_waiting
-from seastream_nb.parquet import Partition
 from seastream_nb.quantities import Duration, Size
 from seastream_nb.receipt import PendingReceipt
 from seastream_nb.redis.consumer import RedisConsumer
 from seastream_nb.redis.producer import Payload, RedisProducer, payload_bytes
 from seastream_nb.redis.streamer import RedisStreamer
 from seastream_nb.replay import ReplayCore
-from seastream_nb.resending import ReplayReport, Timestamps, replay_to
+from seastream_nb.resending import replay_to
 from seastream_nb.stream import StreamCore
 from seastream_nb.streamer import Target, open_streamer
 from seastream_nb.times import When
@@ -170,6 +167,8 @@ class Stream(StreamBuilders):
     groups = blocking(StreamCore.groups)
     consumers = blocking(StreamCore.consumers)
     pending = blocking(StreamCore.pending)
+    to_parquet = blocking_call(to_parquet)
+    replay_to = blocking_call(replay_to)
     pages = blocking_iter(StreamCore.pages)
     follow = blocking_iter(StreamCore.follow)
 
@@ -180,52 +179,6 @@ class Stream(StreamBuilders):
 
     def __iter__(self) -> Iterator[Message]:
         return self.messages()
-
-    def to_parquet(
-        self,
-        path: str | Path,
-        *,
-        partition_by: Partition | None = None,
-        rows_per_file: int = 5_000_000,
-        compression: str = "zstd",
-        overwrite: bool = False,
-        resume: bool = False,
-        progress: bool | None = None,
-    ) -> ExportReport:
-        """The messages as Parquet: one file for a name in `.parquet`, else a folder of files.
-
-        Nothing is seen under `path` before everything is there. A folder has a manifest with the
-        pinned ends; it is `path` with `.part` until it is whole. The columns are those of
-        `schema()`, and memory holds a row group.
-
-        Args:
-            path: the file or folder.
-            partition_by: folders `day=2026-11-22` or `hour=2026-11-22T09` inside, on the clock of
-                the stream's time zone.
-            rows_per_file: in a folder, rows of a file at most.
-            compression: "zstd", "snappy", "gzip", "brotli", "lz4" or "none".
-            overwrite: replace an export that is there.
-            resume: go on with a folder where a stopped run left it, and leave it when stopped.
-                What is there already is only reported.
-            progress: whether to show a bar; left out, where somebody watches.
-
-        Raises:
-            ExportExists: there is something; it is left as it is.
-            ConfigError: the export to go on with is another one, or a bad argument.
-            StreamReset: the stream was deleted or made anew since the export began.
-            DecodeError, FileError: naming the entry, or the file.
-        """
-        exporting = to_parquet(
-            self._core,
-            path,
-            partition_by=partition_by,
-            rows_per_file=rows_per_file,
-            compression=compression,
-            overwrite=overwrite,
-            resume=resume,
-            progress=progress,
-        )
-        return portal.run(exporting)
 
     def replay(self, *, speed: float | None = 1.0) -> Replay:
         """The messages again, at their original pace times `speed`, shards merged.
@@ -240,37 +193,6 @@ class Stream(StreamBuilders):
             ConfigError: a speed that is no number above 0.
         """
         return Replay(ReplayCore(self._core, speed))
-
-    def replay_to(
-        self,
-        target: Producer | str | Path,
-        *,
-        speed: float | None = 1.0,
-        timestamps: Timestamps = "original",
-        progress: bool | None = None,
-    ) -> ReplayReport:
-        """Send the messages again, into a producer's stream or another server's.
-
-        Several streams keep their keys, and shards stay what they were. Sending is paced by the
-        target's queue too.
-
-        Args:
-            target: a `Producer`, or the URL of a stream: `redis://host/key`, `redis://host/db/key`.
-                Without a key, streams keep theirs.
-            speed: as of `replay`; None sends as fast as can be.
-            timestamps: "original" keeps the ids; "now" lets the target give new ones.
-            progress: whether to show a bar; left out, where somebody watches.
-
-        Raises:
-            ConfigError: ids do not fit behind those of the target, or an argument that cannot be
-                meant; nothing was sent.
-            NotSent, MaybeSent: the first failure; what was sent before it stays.
-        """
-        resending = replay_to(
-            self._core, target, speed=speed, timestamps=timestamps, progress=progress
-        )
-        del target  # a traceback that shows variables must not show a password
-        return portal.run(resending)
 
 
 class Replay(ReplayMembers):
@@ -291,7 +213,8 @@ class Replay(ReplayMembers):
     def seek(self, when: When) -> None:
         """Go to the first message at or after a time, a message or an id; it is due at once.
 
-        Returns without waiting. The pinned ends stay, and a pause stays one.
+        Returns without waiting. The pinned ends stay, from which a relative time counts,
+        and a pause stays one.
 
         Raises:
             ConfigError: `when` cannot be read; the replay stays where it is.

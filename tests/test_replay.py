@@ -218,14 +218,31 @@ def test_a_replay_that_is_left_gives_its_links_back(
 
 
 def test_an_error_is_raised_and_a_seek_goes_on(streamer: ss.Streamer, client: redis.Redis) -> None:
+    client.xadd("s", {"msg": "no json"}, id="5-0")
     fill(client, "s", list(range(3)))
-    client.xadd("s", {"msg": "no json"})
-    replay = streamer["s"].json().replay(speed=None)
-    with pytest.raises(ss.errors.DecodeError):
-        next(replay)
+    replay = streamer["s"].json(errors="raise").select("id").replay(speed=None)
+    for _ in range(2):
+        with pytest.raises(ss.errors.DecodeError, match="5-0"):
+            next(replay)
     client.set("text", "x")
     with pytest.raises(ss.errors.ServerError, match="WRONGTYPE"):
         next(streamer["text"].replay())
+    raw = streamer["s"].replay(speed=None)
+    assert next(raw).text() == "no json"
+    raw.seek(at(1))
+    assert texts(raw) == [1, 2]
+
+
+def test_only_some_pages_are_read_ahead(streamer: ss.Streamer, client: redis.Redis) -> None:
+    for number in range(120):
+        client.xadd("s", {"msg": b"x" * 2**20}, id=f"{FIRST_MS + 3_600_000 * number}-0")
+    sent = client.info("stats")["total_net_output_bytes"]
+    replay = streamer["s"].replay()
+    next(replay)
+    time.sleep(0.5)
+    assert client.info("stats")["total_net_output_bytes"] - sent < 80 * 2**20
+    replay.speed = None
+    assert sum(1 for _ in replay) == 119
 
 
 @pytest.mark.parametrize("speed", [0, -1.0, "fast", True])
