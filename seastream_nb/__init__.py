@@ -20,29 +20,35 @@ if TYPE_CHECKING:
     from seastream_nb.aio import (
         AsyncConsumer,
         AsyncProducer,
+        AsyncReplay,
         AsyncStream,
         AsyncStreamer,
         connect_async,
     )
     from seastream_nb.backend import StreamInfo
+    from seastream_nb.builders import merge
+    from seastream_nb.export import ExportReport
     from seastream_nb.file.verify import FileReport, repair, verify
     from seastream_nb.listing import Catalog
     from seastream_nb.message import Message, MessageHeader, Receipt
     from seastream_nb.receipt import PendingReceipt
+    from seastream_nb.resending import ReplayReport
     from seastream_nb.server import EmbeddedServer, embedded
     from seastream_nb.sharders import KeyHashSharder, PseudoRandomSharder, RoundRobinSharder
-    from seastream_nb.sync import Consumer, Producer, Stream, Streamer, connect
+    from seastream_nb.sync import Consumer, Producer, Replay, Stream, Streamer, connect
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AsyncConsumer",
     "AsyncProducer",
+    "AsyncReplay",
     "AsyncStream",
     "AsyncStreamer",
     "Catalog",
     "Consumer",
     "EmbeddedServer",
+    "ExportReport",
     "FileReport",
     "KeyHashSharder",
     "Message",
@@ -51,6 +57,8 @@ __all__ = [
     "Producer",
     "PseudoRandomSharder",
     "Receipt",
+    "Replay",
+    "ReplayReport",
     "RoundRobinSharder",
     "Stream",
     "StreamInfo",
@@ -59,20 +67,31 @@ __all__ = [
     "connect_async",
     "embedded",
     "errors",
+    "merge",
     "repair",
     "verify",
 ]
 
 _HOMES = {
-    "aio": ("AsyncConsumer", "AsyncProducer", "AsyncStream", "AsyncStreamer", "connect_async"),
+    "aio": (
+        "AsyncConsumer",
+        "AsyncProducer",
+        "AsyncReplay",
+        "AsyncStream",
+        "AsyncStreamer",
+        "connect_async",
+    ),
     "backend": ("StreamInfo",),
+    "builders": ("merge",),
+    "export": ("ExportReport",),
     "file.verify": ("FileReport", "repair", "verify"),
     "listing": ("Catalog",),
     "message": ("Message", "MessageHeader", "Receipt"),
     "receipt": ("PendingReceipt",),
+    "resending": ("ReplayReport",),
     "server": ("EmbeddedServer", "embedded"),
     "sharders": ("KeyHashSharder", "PseudoRandomSharder", "RoundRobinSharder"),
-    "sync": ("Consumer", "Producer", "Stream", "Streamer", "connect"),
+    "sync": ("Consumer", "Producer", "Replay", "Stream", "Streamer", "connect"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -17,15 +17,17 @@ import pyarrow as pa
 from seastream_nb import portal
 from seastream_nb.builders import StreamBuilders, stream_query
 from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint, StreamerEndpoint
+from seastream_nb.exporting import to_parquet
 from seastream_nb.facade import (
     ConsumerMembers,
     ProducerMembers,
+    ReplayMembers,
     noted_on,
     require_count,
     wait_until,
 )
 from seastream_nb.listing import Catalog
-from seastream_nb.members import awaiting, awaiting_iter
+from seastream_nb.members import awaiting, awaiting_call, awaiting_iter
 from seastream_nb.message import Message, Payload
 from seastream_nb.notebook import display
 from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
@@ -33,6 +35,8 @@ from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_from_thre
 from seastream_nb.portal import bridge
 from seastream_nb.quantities import Duration, Size
 from seastream_nb.receipt import PendingReceipt
+from seastream_nb.replay import ReplayCore
+from seastream_nb.resending import replay_to
 from seastream_nb.stream import StreamCore
 from seastream_nb.streamer import Target, open_streamer
 from seastream_nb.times import When
@@ -184,6 +188,8 @@ class AsyncStream(StreamBuilders):
     groups = awaiting(StreamCore.groups)
     consumers = awaiting(StreamCore.consumers)
     pending = awaiting(StreamCore.pending)
+    to_parquet = awaiting_call(to_parquet)
+    replay_to = awaiting_call(replay_to)
     pages = awaiting_iter(StreamCore.pages)
     follow = awaiting_iter(StreamCore.follow)
 
@@ -196,6 +202,59 @@ class AsyncStream(StreamBuilders):
 
     def __aiter__(self) -> AsyncIterator[Message]:
         return self.messages()
+
+    def replay(self, *, speed: float | None = 1.0) -> AsyncReplay:
+        """The messages again, at their original pace times `speed`, shards merged.
+
+        The end is pinned when the first message is asked for. What a loop's body is late is caught
+        up with; pause before leaving the loop for longer.
+
+        Args:
+            speed: 2.0 is twice as fast as it was; None does not wait.
+
+        Raises:
+            ConfigError: a speed that is no number above 0.
+        """
+        return AsyncReplay(ReplayCore(self._core, speed))
+
+
+class AsyncReplay(ReplayMembers):
+    """Messages in time: iterated by one task, and steered by any, or by any thread.
+
+    A cancelled wait loses nothing: the next one goes on, and stream time stood still.
+    """
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        while (message := self._core.pop()) is None:
+            if not await bridge(self._core.fill()):
+                raise StopAsyncIteration
+        return message
+
+    async def seek(self, when: When) -> None:
+        """Go to the first message at or after a time, a message or an id; it is due at once.
+
+        The pinned ends stay, from which a relative time counts, and a pause stays one.
+
+        Raises:
+            ConfigError: `when` cannot be read; the replay stays where it is.
+        """
+        self._core.seek(when)
+
+    close = awaiting(ReplayCore.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
 
 
 class AsyncProducer(ProducerMembers):

@@ -139,6 +139,9 @@ class LiveReader(Protocol):
             ConnectError, AuthError, ServerError: it cannot be read.
         """
 
+    async def close(self) -> None:
+        """Give back what is held; called once, at the end."""
+
 
 class RangeSource(Protocol):
     """A place that streams are read from."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from seastream_nb import portal
+from seastream_nb.checks import named, one_of
 from seastream_nb.errors import ConfigError
+from seastream_nb.holding import Silence
 from seastream_nb.keys import key_bytes
 from seastream_nb.notebook import display
 from seastream_nb.payload import Decode
+from seastream_nb.quantities import Duration
 from seastream_nb.query import Query
 from seastream_nb.stream import StreamCore
 from seastream_nb.times import When
+from seastream_nb.union import MergedSource
 
 
 class StreamBuilders:
@@ -156,3 +160,34 @@ def stream_query(keys: tuple[str | bytes, ...], zone: str) -> Query:
         if not isinstance(key, str | bytes):
             raise ConfigError(f"a stream key is text or bytes, not {key!r}")
     return Query(keys=tuple(dict.fromkeys(map(key_bytes, keys))), zone=zone)
+
+
+Streams = TypeVar("Streams", bound=StreamBuilders)
+
+
+def merge(*streams: Streams, silent: Silence = "skip", patience: Duration = 1.0) -> Streams:
+    """One stream of several, also of several servers, in time order.
+
+    Each may have its own range and shards; everything else is said of the whole. Finite reads are
+    always in order: (timestamp, id, shard, stream key). While `follow` waits for one stream, at
+    most one reply of each of the others is held, and these are not read on.
+
+    Args:
+        *streams: streams of one facade, whose message field and unit of ids are the same.
+        silent: what `follow` does about a stream that says nothing. "skip" stops waiting for it
+            after `patience`, until it says something, which may then come out of order. "wait"
+            keeps the order, however long it takes.
+        patience: how long "skip" waits.
+
+    Raises:
+        TypeError: blocking and awaiting streams, or something else.
+        ConfigError: a stream that is counted, filtered, decoded or selected from already.
+    """
+    kinds = {type(stream) for stream in streams}
+    if len(kinds) != 1 or not issubclass(kind := kinds.pop(), StreamBuilders):
+        raise TypeError("merge() takes streams: all blocking, or all awaiting")
+    named("silent", silent, one_of("wait", "skip"))
+    cores = [stream._core for stream in streams]
+    keys = tuple(dict.fromkeys(key for core in cores for key in core.query.keys))
+    query = Query(keys=keys, zone=cores[0].query.zone)
+    return kind(StreamCore(MergedSource(cores, silent, patience), query))

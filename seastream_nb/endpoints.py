@@ -5,14 +5,14 @@ The text of these methods is what `help` shows of a facade's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol
 
 from seastream_nb.backend import RangeSource, StreamInfo
 from seastream_nb.inbox import Inbox
 from seastream_nb.keys import EntryId, SeqPos
 from seastream_nb.message import Message, MessageHeader, Payload
-from seastream_nb.options import ConnectOptions, ConsumerOptions
+from seastream_nb.options import ConnectOptions, ConsumerOptions, ProducerOptions
 from seastream_nb.quantities import Duration
 from seastream_nb.receipt import PendingReceipt
 from seastream_nb.times import When
@@ -23,6 +23,8 @@ Pending = Literal["refuse", "drop"]
 
 class ProducerEndpoint(Protocol):
     """The asynchronous core of a producer; what does not wait may be called from any thread."""
+
+    options: ProducerOptions
 
     @property
     def connection(self) -> ConnectOptions:
@@ -72,6 +74,13 @@ class ProducerEndpoint(Protocol):
 
         Raises:
             Unsupported: the server needs full ids.
+        """
+
+    async def ends(self, places: Sequence[tuple[str, int | None]]) -> list[EntryId | None]:
+        """The last id that each of these streams and shards ever gave out; None where none was.
+
+        Raises:
+            StreamKeyError: SeaStreamer forbids a key.
         """
 
     async def room(self, size: int = 0, timeout: float | None = None) -> None:

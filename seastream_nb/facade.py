@@ -1,19 +1,22 @@
-"""The plain members of producers and consumers, the same on both facades: they never wait."""
+"""The plain members of producers, consumers and replays: on both facades, they never wait."""
 
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pyarrow as pa
 
+from seastream_nb import portal
 from seastream_nb.arrow import base_column, base_type, default_columns
 from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint
 from seastream_nb.errors import ConfigError, StreamError
 from seastream_nb.message import Message, MessageHeader
 from seastream_nb.notebook.display import brief
 from seastream_nb.quantities import NS_PER_SECOND, Duration, parse_duration
+from seastream_nb.replay import ReplayCore
 from seastream_nb.rows import message_rows
 
 
@@ -142,6 +145,52 @@ class ConsumerMembers:
         options = self._core.options
         group = "" if options.mode == "realtime" else f" in group {options.group!r}"
         return f"<{type(self).__name__} {options.mode} {brief(shards)}{group}>"
+
+
+class ReplayMembers:
+    """How a replay is steered: by any thread, also while another one iterates."""
+
+    def __init__(self, core: ReplayCore) -> None:
+        self._core = core
+        # Whoever breaks out of a loop leaves pages behind, and a link that reads them.
+        weakref.finalize(self, _abandon, core).atexit = False
+
+    @property
+    def speed(self) -> float | None:
+        """How many times as fast as it was; None does not wait. It may be set at any time."""
+        return self._core.speed
+
+    @speed.setter
+    def speed(self, speed: float | None) -> None:
+        self._core.speed = speed
+
+    @property
+    def paused(self) -> bool:
+        """Whether it stands still until `resume`."""
+        return self._core.paused
+
+    @property
+    def position(self) -> MessageHeader | None:
+        """Where the last message stands that was handed out; None before the first."""
+        return self._core.position
+
+    def pause(self) -> None:
+        """Hand out nothing more, until `resume`."""
+        self._core.pause()
+
+    def resume(self) -> None:
+        """Go on where the pause began."""
+        self._core.resume()
+
+    def __repr__(self) -> str:
+        speed = "without waiting" if self.speed is None else f"at speed {self.speed:g}"
+        where = "" if self.position is None else f", at {self.position.id}"
+        return f"<{type(self).__name__} {speed}{where}{', paused' * self.paused}>"
+
+
+def _abandon(core: ReplayCore) -> None:
+    with suppress(RuntimeError):  # Python is exiting
+        portal.spawn(core.close())
 
 
 def wait_until(timeout: Duration | None) -> float | None:

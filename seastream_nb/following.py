@@ -21,7 +21,7 @@ from seastream_nb.backend import LiveReader, RangeSource
 from seastream_nb.errors import DecodeError, StreamError
 from seastream_nb.frame import Shaper
 from seastream_nb.keys import key_text
-from seastream_nb.merge import interleave
+from seastream_nb.merging import interleave
 from seastream_nb.paging import Pager
 from seastream_nb.payload import infer
 from seastream_nb.query import Bounds, Pinned, Query
@@ -117,6 +117,14 @@ class Following:
 
     async def _live(self) -> AsyncGenerator[pa.RecordBatch, None]:
         live = self._source.live(self._query, self._pinned)
+        try:
+            async with aclosing(self._batches_of(live)) as batches:
+                async for batch in batches:
+                    yield batch
+        finally:
+            await live.close()
+
+    async def _batches_of(self, live: LiveReader) -> AsyncGenerator[pa.RecordBatch, None]:
         waiting = _Waiting(Pager(self._page_size or LIVE_ROWS), self._max_wait)
         while self._left != 0 and not live.ended:
             try:

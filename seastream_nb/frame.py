@@ -42,13 +42,13 @@ class Shaper:
         self.unit_ns = unit_ns
         self._with_id = with_id
         self._decoder = Decoder(query.decode, fixed=fixed)
-        self._fixed = fixed
+        self.fixed = fixed
         self._absent: set[str] = set()
         self._filtered = False
 
     def fresh(self) -> Shaper:
         """A shaper of the same query that has seen nothing."""
-        return Shaper(self.query, self.unit_ns, fixed=self._fixed, with_id=self._with_id)
+        return Shaper(self.query, self.unit_ns, fixed=self.fixed, with_id=self._with_id)
 
     @property
     def decoded_names(self) -> list[str]:

@@ -116,8 +116,8 @@ def check_held(reading: Reading, most: int | None) -> None:
 def _too_large(what: str, most: int) -> TooLarge:
     return TooLarge(
         f"this frame would hold {what}; max_frame_bytes allows {_size(most)}: take less with "
-        "since(), until() or last(n), go through it page by page with pages(), or raise "
-        "max_frame_bytes in connect()"
+        "since(), until() or last(n), go through it page by page with pages(), write it to files "
+        "with to_parquet(), or raise max_frame_bytes in connect()"
     )
 
 

@@ -48,6 +48,30 @@ def awaiting(core_method: Coroutines[Core, P, T]) -> Coroutines[Any, P, T]:
     return method
 
 
+def blocking_call(function: Coroutines[Core, P, T]) -> Method[Any, P, T]:
+    """A facade method that is a function of the core, out of a later room than the core's."""
+
+    @wraps(function)
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        call = function(self._core, *args, **kwargs)
+        del args, kwargs  # a traceback that shows variables must not show a password
+        return run(call)
+
+    return method
+
+
+def awaiting_call(function: Coroutines[Core, P, T]) -> Coroutines[Any, P, T]:
+    """The same, to be awaited."""
+
+    @wraps(function)
+    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        call = function(self._core, *args, **kwargs)
+        del args, kwargs
+        return await bridge(call)
+
+    return method
+
+
 def blocking_iter(
     core_method: Generators[Core, P, T],
 ) -> Method[Any, P, Generator[T, None, None]]:

@@ -241,7 +241,7 @@ class Bounds:
 
     def start(self, extent: Extent) -> EntryId:
         """The smallest id of a shard that may be in the range."""
-        return max((_lower_bound(position, extent) for position in self.lower), default=FIRST_ID)
+        return max((lower_bound(position, extent) for position in self.lower), default=FIRST_ID)
 
     def stop(self, unit_ns: int) -> EntryId | None:
         """The smallest id that is past the range; None when it has no end."""
@@ -292,7 +292,8 @@ def plan(query: Query, pinned: Pinned) -> Plan:
     )
 
 
-def _lower_bound(position: Position, extent: Extent) -> EntryId:
+def lower_bound(position: Position, extent: Extent) -> EntryId:
+    """The smallest id of a shard that is not before a position."""
     if position is Edge.LATEST:
         return extent.end.next() if extent.end else FIRST_ID
     return bound(position, unit_ns=extent.origin.unit_ns)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +19,12 @@ from seastream_nb import portal
 from seastream_nb.backend import PageReader, RangeSource
 from seastream_nb.frame import Shaper
 from seastream_nb.keys import EntryId, key_text
-from seastream_nb.merge import merged, reversed_rows
+from seastream_nb.merging import merged, reversed_rows
 from seastream_nb.page import Numbers, Page
 from seastream_nb.paging import Pager
-from seastream_nb.query import Contains, Pinned, Query, ShardRange, plan
+from seastream_nb.query import Contains, Pinned, Query, ShardRange, lower_bound, plan
 from seastream_nb.rows import Rows, concat_rows, field_rows, payload_rows
+from seastream_nb.times import Position
 
 MAX_FIELDS_NAMED = 20
 Shaped = tuple[Rows, pa.RecordBatch]
@@ -50,6 +52,15 @@ class Reading:
     def complete(self) -> bool:
         """False when entries of the range may have been trimmed away before they were read."""
         return all(reader.complete for reader in self._readers)
+
+    def begin_at(self, position: Position) -> None:
+        """Leave out what is before a position, as long as nothing was read."""
+        ranges = [
+            replace(each, start=max(each.start, lower_bound(position, each.extent)))
+            for each in self.plan.ranges
+        ]
+        kept = tuple(each for each in ranges if each.start <= each.end)
+        self.plan = replace(self.plan, ranges=kept)
 
     async def shaped(self, shaper: Shaper) -> AsyncGenerator[Shaped, None]:
         """The rows of the query with their decoded columns, in reading order."""

@@ -114,7 +114,7 @@ class StreamCore(GroupTerminals):
     async def count(self, *, progress: bool | None = None) -> int:
         """How many rows `to_arrow()` would have; the range is read, not kept."""
         reading = await self._reading()
-        shaper = self._shaper()
+        shaper = self.shaper()
         async with aclosing(reading.shaped(shaper)) as parts:
             with Progress(reading, progress):
                 async for _ in parts:
@@ -144,7 +144,7 @@ class StreamCore(GroupTerminals):
         if not exact:
             return await estimated_rate(self.source, reading, every_ns, pinned.now_ns)
         with Progress(reading, progress):
-            return await exact_rate(reading, self._shaper(), every_ns)
+            return await exact_rate(reading, self.shaper(), every_ns)
 
     # Streaming.
 
@@ -154,7 +154,7 @@ class StreamCore(GroupTerminals):
         Without a schema given to `json()` or `fields()` it is inferred from the first `sample`
         messages of the range, and has a column `_extra` for what appears later.
         """
-        return (await self._fixed_shaper(await self.pinned(), sample)).schema()
+        return (await self.fixed_shaper(await self.pinned(), sample)).schema()
 
     async def open_batches(
         self, page_size: int | None = None
@@ -162,7 +162,7 @@ class StreamCore(GroupTerminals):
         """The fixed schema, and the batches that follow it."""
         check_page_size(page_size)
         pinned = await self.pinned()
-        shaper = await self._fixed_shaper(pinned, SAMPLE)
+        shaper = await self.fixed_shaper(pinned)
         reading = Reading(self.source, self.query, pinned)
         return shaper.schema(), reading.paged(shaper, page_size)
 
@@ -203,9 +203,8 @@ class StreamCore(GroupTerminals):
             DecodeError: naming the entry and the column.
         """
         check_page_size(page_size)
-        patience = (
-            0 if type(max_wait) in (int, float) and not max_wait else parse_duration(max_wait)
-        )
+        zero = type(max_wait) in (int, float) and not max_wait
+        patience = 0 if zero else parse_duration(max_wait)
         if self.query.pinned is not None:
             raise ConfigError(
                 "a snapshot has an end: read its pages(), or follow without snapshot()"
@@ -219,31 +218,33 @@ class StreamCore(GroupTerminals):
     async def messages(self) -> AsyncGenerator[list[Message], None]:
         """The messages, a page at a time: one hop between threads for each would cost far more."""
         reading = await self._reading()
-        shaper = self._shaper()
+        shaper = self.shaper()
         async with aclosing(reading.shaped(shaper)) as parts:
             async for rows, _ in parts:
                 yield rows.messages()
 
     # How.
 
-    def _shaper(self, *, fixed: pa.Schema | None = None, with_id: bool = False) -> Shaper:
+    def shaper(self, *, fixed: pa.Schema | None = None, with_id: bool = False) -> Shaper:
+        """What makes batches of rows; one run needs one."""
         return Shaper(self.query, self.source.options.unit_ns, fixed=fixed, with_id=with_id)
 
     async def _reading(self) -> Reading:
         return Reading(self.source, self.query, await self.pinned())
 
-    async def _fixed_shaper(self, pinned: Pinned, sample: int) -> Shaper:
+    async def fixed_shaper(self, pinned: Pinned, sample: int = SAMPLE) -> Shaper:
+        """The same with the columns of the streaming terminals."""
         decode = self.query.decode
         if decode.schema is not None or decode.kind in ("raw", "text"):
-            return self._shaper(fixed=infer(decode, None))
+            return self.shaper(fixed=infer(decode, None))
         found = await sample_rows(self.source, self.query, pinned, sample)
-        return self._shaper(fixed=infer(decode, found))
+        return self.shaper(fixed=infer(decode, found))
 
     async def _collect(self, progress: bool | None, *, with_id: bool) -> tuple[pa.Table, Facts]:
         reading = await self._reading()
         await guard.check(self.source, reading.plan, self.query)
         limit = guard.limit(self.source.options)
-        shaper = self._shaper(with_id=with_id)
+        shaper = self.shaper(with_id=with_id)
         shows = "payload" in shaper.columns
         parts: list[Shaped] = []
         try:

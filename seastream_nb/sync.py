@@ -18,21 +18,25 @@ from seastream_nb import portal
 from seastream_nb.builders import StreamBuilders, stream_query
 from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint, StreamerEndpoint
 from seastream_nb.errors import QueueFull
+from seastream_nb.exporting import to_parquet
 from seastream_nb.facade import (
     ConsumerMembers,
     ProducerMembers,
+    ReplayMembers,
     noted_on,
     require_count,
     wait_until,
 )
 from seastream_nb.listing import Catalog
-from seastream_nb.members import blocking, blocking_iter
+from seastream_nb.members import blocking, blocking_call, blocking_iter
 from seastream_nb.message import Message, Payload, payload_bytes
 from seastream_nb.notebook import display
 from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
 from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_all, send_waiting
 from seastream_nb.quantities import Duration, Size
 from seastream_nb.receipt import PendingReceipt
+from seastream_nb.replay import ReplayCore
+from seastream_nb.resending import replay_to
 from seastream_nb.stream import StreamCore
 from seastream_nb.streamer import Target, open_streamer
 from seastream_nb.times import When
@@ -161,6 +165,8 @@ class Stream(StreamBuilders):
     groups = blocking(StreamCore.groups)
     consumers = blocking(StreamCore.consumers)
     pending = blocking(StreamCore.pending)
+    to_parquet = blocking_call(to_parquet)
+    replay_to = blocking_call(replay_to)
     pages = blocking_iter(StreamCore.pages)
     follow = blocking_iter(StreamCore.follow)
 
@@ -171,6 +177,60 @@ class Stream(StreamBuilders):
 
     def __iter__(self) -> Iterator[Message]:
         return self.messages()
+
+    def replay(self, *, speed: float | None = 1.0) -> Replay:
+        """The messages again, at their original pace times `speed`, shards merged.
+
+        The end is pinned when the first message is asked for. What a loop's body is late is caught
+        up with; pause before leaving the loop for longer.
+
+        Args:
+            speed: 2.0 is twice as fast as it was; None does not wait.
+
+        Raises:
+            ConfigError: a speed that is no number above 0.
+        """
+        return Replay(ReplayCore(self._core, speed))
+
+
+class Replay(ReplayMembers):
+    """Messages in time: iterated by one thread, and steered by any.
+
+    An interrupted wait loses nothing: the next one goes on, and stream time stood still.
+    """
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Message:
+        while (message := self._core.pop()) is None:
+            if not portal.run(self._core.fill()):
+                raise StopIteration
+        return message
+
+    def seek(self, when: When) -> None:
+        """Go to the first message at or after a time, a message or an id; it is due at once.
+
+        Returns without waiting. The pinned ends stay, from which a relative time counts,
+        and a pause stays one.
+
+        Raises:
+            ConfigError: `when` cannot be read; the replay stays where it is.
+        """
+        self._core.seek(when)
+
+    close = blocking(ReplayCore.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 class Producer(ProducerMembers):

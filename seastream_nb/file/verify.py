@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
-from seastream_nb.errors import ExportExists, FileError
+from seastream_nb.errors import FileError
 from seastream_nb.file.format import FIRST_CHECKSUM, INTERNAL_KEY, Beacon, Frame, chained
 from seastream_nb.file.splice import Pair, Splicer
 from seastream_nb.file.walk import BeaconFound, Fault, FrameFound, Skipped, Walk, open_walk
-
-WRITE_BYTES = 2**20
+from seastream_nb.target import created
 
 
 @dataclass(frozen=True)
@@ -159,7 +156,7 @@ def repair(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> FileRepo
         FileError: `src` cannot be read or `dst` not written; no half `dst` is left.
     """
     source, target = Path(src), Path(dst)
-    with _opened(source) as walk, _created(target) as file:
+    with _opened(source) as walk, created(target) as file:
         checker = _Checker()
         file.write(walk.header.encode())
         splicer = Splicer(walk.header.interval)
@@ -185,25 +182,3 @@ def _opened(path: Path) -> Iterator[Walk]:
         raise
     except OSError as error:
         raise FileError(error.errno, f"{path} cannot be read: {error.strerror}") from error
-
-
-@contextmanager
-def _created(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when it is whole, and never in place of another."""
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb", buffering=WRITE_BYTES) as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            # Unlike a rename, a link fails where there is something already.
-            os.link(name, path)
-        finally:
-            Path(name).unlink()
-    except FileExistsError:
-        raise ExportExists(f"{path} exists already: choose another name") from None
-    except FileError:
-        raise
-    except OSError as error:
-        raise FileError(error.errno, f"{path} cannot be written: {error.strerror}") from error

@@ -86,6 +86,9 @@ class LiveReader:
                 pages += await self._xread(shards, most, None) or ()
         return [page for page in pages or () if len(page)]
 
+    async def close(self) -> None:
+        """Nothing is held between two reads."""
+
     async def _xread(
         self, shards: Sequence[FollowedShard], most: int, block_ms: int | None
     ) -> list[Page] | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from seastream_nb.errors import ConfigError, Unsupported
@@ -22,6 +22,7 @@ from seastream_nb.options import ProducerOptions
 from seastream_nb.outbox import Outbox
 from seastream_nb.producing import ProducerCore
 from seastream_nb.receipt import PendingReceipt
+from seastream_nb.redis import catalog
 from seastream_nb.redis.batch import Place, RedisBatch
 from seastream_nb.redis.connection import Link
 from seastream_nb.redis.exact import ExactWriter
@@ -45,6 +46,7 @@ class RedisProducer(ProducerCore):
         link: Link,
         release: Callable[[Any], None],
     ) -> None:
+        self._pool = pool
         self._unit_ns = pool.options.unit_ns
         super().__init__(
             options,
@@ -104,6 +106,16 @@ class RedisProducer(ProducerCore):
         if self._full_ids_only:
             raise Unsupported("a server before 7.0 takes times only as full ids, 'ms-sub'")
         return b"%d-*" % tick
+
+    async def ends(self, places: Sequence[tuple[str, int | None]]) -> list[EntryId | None]:
+        """The last id that each of these streams and shards ever gave out; None where none was.
+
+        Raises:
+            StreamKeyError: SeaStreamer forbids a key.
+        """
+        origins = [self._place(key, shard).origin for key, shard in places]
+        found = await catalog.extents(self._pool, origins, "looking at where to send to")
+        return [each.end for each in found]
 
     async def _stop(self) -> None:
         if self._writing.get_loop() is asyncio.get_running_loop():  # not in a forked child
