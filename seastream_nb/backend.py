@@ -159,8 +159,12 @@ class RangeSource(Protocol):
     async def now_ns(self) -> int:
         """The server's clock, or the one that `now=` set."""
 
-    async def pin(self, keys: Sequence[bytes]) -> Pinned:
-        """The shards of these streams and where each ends at this moment."""
+    async def pin(self, keys: Sequence[bytes], *, live: bool = False) -> Pinned:
+        """The shards of these streams and where each ends at this moment.
+
+        `live` says that what comes afterwards is read too: a message that is being written at
+        the end is no fault then.
+        """
 
     def read(
         self, shard: ShardRange, *, limit: int | None = None, reverse: bool = False

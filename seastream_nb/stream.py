@@ -47,9 +47,9 @@ class StreamCore(GroupTerminals):
         """The same source, another query."""
         return StreamCore(self.source, query)
 
-    async def pinned(self) -> Pinned:
+    async def pinned(self, *, live: bool = False) -> Pinned:
         """The shards and their ends: those of the snapshot, or of now."""
-        return self.query.pinned or await self.source.pin(self.query.keys)
+        return self.query.pinned or await self.source.pin(self.query.keys, live=live)
 
     async def snapshot(self) -> StreamCore:
         """The same query on what is there now: reading it again gives the same rows."""
@@ -209,7 +209,7 @@ class StreamCore(GroupTerminals):
             raise ConfigError(
                 "a snapshot has an end: read its pages(), or follow without snapshot()"
             )
-        pinned = await self.source.pin(self.query.keys)
+        pinned = await self.source.pin(self.query.keys, live=True)
         following = Following(self.source, self.query, pinned, page_size, patience / 1e9)
         async with aclosing(following.batches()) as batches:
             async for batch in batches:

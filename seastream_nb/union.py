@@ -84,9 +84,9 @@ class MergedSource:
         """The latest of the servers' clocks."""
         return max(await asyncio.gather(*(part.source.now_ns() for part in self._parts)))
 
-    async def pin(self, keys: Sequence[bytes]) -> Pinned:
+    async def pin(self, keys: Sequence[bytes], *, live: bool = False) -> Pinned:
         """The shards of all parts, as far as they are in their ranges."""
-        pins = await asyncio.gather(*(part.pinned() for part in self._parts))
+        pins = await asyncio.gather(*(part.pinned(live=live) for part in self._parts))
         extents = [
             extent
             for number, (part, pinned) in enumerate(zip(self._parts, pins, strict=True))

@@ -70,7 +70,7 @@ class RedisStreamer(Administration):
         """The server's clock, or the one that `now=` set."""
         return await catalog.server_now_ns(self._pool)
 
-    async def pin(self, keys: Sequence[bytes]) -> Pinned:
+    async def pin(self, keys: Sequence[bytes], *, live: bool = False) -> Pinned:
         """The shards of these streams and where each ends at this moment."""
         now_ns = await self.now_ns()
         origins: dict[bytes, Origin] = {}
