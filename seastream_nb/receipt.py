@@ -10,9 +10,11 @@ from typing import Any
 
 from seastream_nb import portal
 from seastream_nb.errors import StreamError
+from seastream_nb.keys import EntryId
 from seastream_nb.message import Origin, Receipt
 
-Outcome = bytes | StreamError
+# An id as the backend has it, or why there is none.
+Outcome = bytes | EntryId | StreamError
 
 _registering = threading.Lock()
 
@@ -35,8 +37,8 @@ class Batch:
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Tell what became of the messages; called once."""
         if set(map(type, outcomes)) != {bytes}:
-            failed = enumerate(outcomes)
-            self.unseen = {at: each for at, each in failed if not isinstance(each, bytes)}
+            ended = enumerate(outcomes)
+            self.unseen = {at: each for at, each in ended if isinstance(each, StreamError)}
         # A waiter is registered before it looks at the outcomes, so one of the two sees the other.
         self.outcomes = outcomes
         if self._waiter is not None:
@@ -101,7 +103,7 @@ class PendingReceipt:
 
     def _ended(self) -> Receipt:
         outcome = self._outcome()
-        if isinstance(outcome, bytes):
+        if not isinstance(outcome, StreamError):
             return Receipt(self.origin, outcome)
         self._batch.unseen.pop(self._index, None)
         # A new one for each time it is raised, since raising adds to the traceback.
@@ -115,6 +117,6 @@ class PendingReceipt:
         if not self.done:
             return f"<pending receipt for {self.origin.stream!r}>"
         outcome = self._outcome()
-        if isinstance(outcome, bytes):
+        if not isinstance(outcome, StreamError):
             return repr(Receipt(self.origin, outcome))
         return f"<no receipt: {type(outcome).__name__}: {outcome}>"
