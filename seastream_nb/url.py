@@ -3,6 +3,7 @@
     redis://[user[:password]@]host[:port][,host[:port]...][/db]
     rediss://...                      the same over TLS, always verified
     redis+unix://[user[:password]@]/path/to/socket[?db=N]
+    stdio://                          standard input and output of this process
 
 SeaStreamer drops credentials and the database of a URL silently; they are honoured here.
 No error repeats a part of the URL that may be a password, or a piece of one.
@@ -86,8 +87,10 @@ class StreamerUri:
         if not separator:
             raise StreamUrlError(f"this target has no scheme: write {_example(text)!r}")
         scheme = _known_scheme(scheme.lower())
-        if scheme in ("file", "stdio"):
+        if scheme == "file":
             return cls(scheme=scheme, path=unquote(rest))
+        if scheme == "stdio":
+            return cls(scheme=_without_a_place(scheme, rest))
         if scheme == "redis+unix":
             return _with_socket(cls(scheme=scheme), rest)
         return _with_nodes(cls(scheme=scheme), rest)
@@ -114,6 +117,15 @@ def _known_scheme(scheme: str) -> str:
     close = difflib.get_close_matches(scheme, SCHEMES, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(SCHEMES)}"
     raise StreamUrlError(f"unknown scheme{shown} in the URL; {hint}")
+
+
+def _without_a_place(scheme: str, rest: str) -> str:
+    if rest not in ("", "/", "."):
+        raise StreamUrlError(
+            f"{scheme}:// is this process's own and takes nothing after it; "
+            "streams are named after connecting, as in streamer['ticks']"
+        )
+    return scheme
 
 
 def _with_nodes(uri: StreamerUri, rest: str) -> StreamerUri:

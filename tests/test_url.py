@@ -88,6 +88,11 @@ def test_the_text_of_a_url_is_the_url_with_a_masked_password(text: str) -> None:
     assert str(StreamerUri.parse(text.replace("***", CANARY))) == text
 
 
+@pytest.mark.parametrize("text", ["stdio://", "stdio:///", "stdio://.", "STDIO://"])
+def test_standard_input_and_output_have_one_url(text: str) -> None:
+    assert str(StreamerUri.parse(text)) == "stdio://"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -115,6 +120,8 @@ def test_the_text_of_a_url_is_the_url_with_a_masked_password(text: str) -> None:
         ("redis+unix:///s?db=-1", r"db= in the URL must be a number"),
         ("redis+unix://run/redis.sock", r"write three slashes"),
         ("redis+unix://ana:pw@host", r"write three slashes"),
+        ("stdio:///ticks", r"takes nothing after it; .* streamer\['ticks'\]"),
+        ("stdio://localhost", r"takes nothing after it"),
     ],
 )
 def test_a_wrong_url_says_how_to_write_it(text: str, said: str) -> None:

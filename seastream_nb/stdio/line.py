@@ -48,6 +48,46 @@ class Line:
     shard: int | None = None
 
 
+class Lines:
+    r"""Lines out of bytes that come in pieces; None stands for one that is longer than `most`.
+
+    >>> lines = Lines(most=5)
+    >>> lines.add(b"a\nb"), lines.add(b"c\n\nlonger"), lines.add(b" still\nd"), lines.end()
+    ([b'a'], [b'bc', b''], [None], [b'd'])
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, data: bytes) -> list[bytes | None]:
+        """The lines that are whole now."""
+        *ends, rest = data.split(b"\n")
+        found: list[bytes | None] = []
+        for end in ends:
+            self._put(end)
+            found.append(self._line())
+        self._put(rest)
+        return found
+
+    def end(self) -> list[bytes | None]:
+        """What no line feed followed."""
+        return [self._line()] if self._size else []
+
+    def _put(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size <= self._most:
+            self._parts.append(data)
+        else:
+            self._parts = []
+
+    def _line(self) -> bytes | None:
+        line = b"".join(self._parts) if self._size <= self._most else None
+        self._parts, self._size = [], 0
+        return line
+
+
 def parse_line(data: bytes) -> Line:
     """Read a line, which is given without the line feed at its end.
 
