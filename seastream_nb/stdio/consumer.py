@@ -135,10 +135,10 @@ class StdioConsumer:
     async def _fill(self, least: float, most: float) -> None:
         while True:
             self._require_open()
+            self._change.clear()
             self._put(most)
             if len(self.inbox) >= least:
                 return
-            self._change.clear()
             if not self._source.over:
                 await self._more()
             elif len(self.inbox):

@@ -3,8 +3,8 @@
     thread: read ─► bytes ─► I/O thread: lines ─► entries ─► consumers
 
 One thread reads a piece at a time, and only when it is asked: while there is a consumer, and none
-of them has too much that nobody took. It begins with the first consumer, so nothing that came
-before is lost, and it never stands in the way of an interrupt.
+of them has too much that nobody took. It begins when one of them waits for a message, so whoever
+was created before that misses nothing, and it never stands in the way of an interrupt.
 """
 
 from __future__ import annotations
@@ -48,10 +48,15 @@ class Input:
 
     Attributes:
         malformed: how many lines were left out because they are no messages.
+
+    Args:
+        fd: where to read.
+        most_waiting: how many bytes may wait in one consumer before nothing more is read.
     """
 
-    def __init__(self, fd: int = STDIN) -> None:
+    def __init__(self, fd: int = STDIN, most_waiting: int = MOST_WAITING) -> None:
         self.malformed = 0
+        self._most_waiting = most_waiting
         self._fd = fd
         self._lines = Lines(MOST_LINE_BYTES)
         self._numbers = Numbers()
@@ -59,7 +64,8 @@ class Input:
         self._listeners: list[Listener] = []
         self._keep_open: set[object] = set()
         self._warning: str | None = None
-        # One piece is asked for at a time; one that comes when nobody listens any more is kept.
+        # One piece is asked for at a time; one that comes when nobody wants any more is kept.
+        self._wanted = False
         self._asked = False
         self._kept: bytes | None = None
         self._go = threading.Semaphore(0)
@@ -72,19 +78,16 @@ class Input:
     # Consumers.
 
     def join(self, listener: Listener) -> None:
-        """Give a consumer its part of what comes from now on, and begin to read."""
+        """Give a consumer its part of what is read from now on."""
         self._listeners.append(listener)
         self._audience.join(listener)
-        if self._kept is not None:
-            piece, self._kept = self._kept, None
-            self._came(piece)
-        self.go_on()
 
     def leave(self, listener: Listener) -> None:
         """Give a consumer nothing more; what it did not take is gone."""
         self._listeners = [each for each in self._listeners if each is not listener]
         self._audience.leave(listener)
-        self.go_on()
+        self._wanted = self._wanted and bool(self._listeners)
+        self._go_on()
 
     def deliver(self, entries: list[Entry]) -> None:
         """Give the consumers what this process printed."""
@@ -141,13 +144,20 @@ class Input:
         return warning
 
     def go_on(self) -> None:
-        """Read on, if there is a consumer and every one has room."""
+        """Somebody waits: read on, if every consumer has room."""
+        self._wanted = True
+        if self._kept is not None:
+            piece, self._kept = self._kept, None
+            self._came(piece)
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self._full() is not None:
             self._stalled_since = self._stalled_since or time.monotonic()
             return
         self._stalled_since = None
         self._room.set()
-        if self._listeners and not self._asked and not self._over:
+        if self._wanted and not self._asked and not self._over:
             self._asked = True
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -157,7 +167,7 @@ class Input:
             self._go.release()
 
     def _full(self) -> Listener | None:
-        return next((each for each in self._listeners if each.waiting >= MOST_WAITING), None)
+        return next((each for each in self._listeners if each.waiting >= self._most_waiting), None)
 
     def _announce(self) -> None:
         for listener in self._listeners:
@@ -178,7 +188,7 @@ class Input:
 
     def _came(self, piece: bytes) -> None:
         self._asked = False
-        if not self._listeners:
+        if not self._wanted:
             self._kept = piece
             return
         self._over = not piece
@@ -186,7 +196,7 @@ class Input:
         self._audience.give(list(self._entries(lines)))
         if self._over:
             self._announce()
-        self.go_on()
+        self._go_on()
 
     def fail(self, error: OSError) -> None:
         """Nothing more can be read."""

@@ -84,7 +84,7 @@ class StdioStreamer:
         return producer
 
     async def consumer(self, *keys: str | bytes, **options: Any) -> StdioConsumer:
-        """A consumer of these streams, and of what has no key; the first one begins to read."""
+        """A consumer of these streams, and of what has no key; reading begins when one waits."""
         self._require_open()
         checked = ConsumerOptions.make(options)
         if not keys or not all(isinstance(key, str | bytes) for key in keys):
