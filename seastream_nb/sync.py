@@ -42,9 +42,9 @@ def connect(target: Target = None, /, **options: Unpack[ConnectKwargs]) -> Strea
     """A `Streamer` on a server; one attempt, unless `wait=True`.
 
     Args:
-        target: a URL (`redis://`, `rediss://`, `redis+unix://`), the name of a connection in
-            `seastream.toml` or `pyproject.toml`, or "embedded:" for a private server of this
-            process. Left out: `$SEASTREAM_URL`.
+        target: a URL (`redis://`, `rediss://`, `redis+unix://`, `stdio://`), the name of a
+            connection in `seastream.toml` or `pyproject.toml`, or "embedded:" for a private server
+            of this process. Left out: `$SEASTREAM_URL`.
         **options: see `ConnectOptions`.
 
     Raises:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from seastream_nb.errors import ConfigError
@@ -157,26 +158,22 @@ def format_line(key: str, shard: int, sequence: int, ns: int, payload: bytes) ->
     Raises:
         ConfigError: a payload or a time that no line can hold.
     """
-    require_payload(key, payload)
+    text = _text_of(key, payload)
     place = f"{_time_text(ns)} | {key} | {sequence}{f' | {shard}' if shard else ''}"
     # White space alone is read as it stands, so it must not get more of it.
-    gap = "" if not payload.decode().strip(WHITE) else " "
-    return b"[%b]%b%b\n" % (place.encode(), gap.encode(), payload)
+    gap = " " if text.strip(WHITE) else ""
+    return f"[{place}]{gap}{text}\n".encode()
 
 
-def require_payload(key: str, payload: bytes) -> None:
-    """Refuse a payload that a reader of lines would not get as it is.
-
-    Raises:
-        ConfigError: it has a line break, or is not UTF-8.
-    """
+def _text_of(key: str, payload: bytes) -> str:
+    """The payload as text; one that a reader of lines would not get as it is is refused."""
     if b"\n" in payload:
         raise ConfigError(
             f"a payload for {key!r} has a line break at byte {payload.index(10)}, which would end "
             "its line on stdout: encode it first, as with json.dumps"
         )
     try:
-        payload.decode()
+        return payload.decode()
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"a payload for {key!r} is not UTF-8 at byte {error.start}, which readers of stdout "
@@ -189,5 +186,9 @@ def _time_text(ns: int) -> str:
     seconds, fraction = divmod(ns, NS_PER_SECOND)
     if not 0 <= seconds <= _LAST_SECOND:
         raise ConfigError("a line on stdout holds times from 1970 to 9999")
-    text = (EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
-    return text + f".{fraction:09}".rstrip("0").rstrip(".")
+    return _second_text(seconds) + f".{fraction:09}".rstrip("0").rstrip(".")
+
+
+@lru_cache(maxsize=16)
+def _second_text(seconds: int) -> str:
+    return (EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")

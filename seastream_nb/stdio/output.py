@@ -62,23 +62,21 @@ class PrintedBatch(Batch):
     """Lines of one producer that are written together.
 
     Attributes:
-        lines, ids, entries: of each message its line, its id, and the message itself.
+        parts: of each message its id, itself, and its line; until the end.
         size: the bytes that they count for in their producer's queue.
     """
 
-    __slots__ = ("entries", "ids", "lines", "owner", "size")
+    __slots__ = ("owner", "parts", "size")
 
     def __init__(self, owner: Owner) -> None:
         super().__init__()
         self.owner = owner
-        self.lines: list[bytes] = []
-        self.ids: list[NumberedId] = []
-        self.entries: list[Entry] = []
+        self.parts: list[tuple[NumberedId, Entry, bytes]] = []
         self.size = 0
 
     def room_for_more(self, owner: Owner) -> bool:
         """Whether a line of this producer may be added."""
-        full = len(self.lines) >= BATCH_LINES or self.size >= BATCH_BYTES
+        full = len(self.parts) >= BATCH_LINES or self.size >= BATCH_BYTES
         return self.owner is owner and not full
 
 
@@ -120,16 +118,14 @@ class Output:
         batch = self._last
         if batch is None or not batch.room_for_more(owner):
             batch = PrintedBatch(owner)
-            owner.queued(batch)
             self._batches.put(batch)
+            owner.queued(batch)
             self._last = batch
         self._numbers.note(key, shard, number)
-        batch.ids.append(NumberedId(tick, number))
-        batch.entries.append(entry)
-        batch.lines.append(line)
+        batch.parts.append((NumberedId(tick, number), entry, line))
         batch.size += size
         owner.waiting += size
-        return batch, len(batch.lines) - 1
+        return batch, len(batch.parts) - 1
 
     # The thread.
 
@@ -140,11 +136,12 @@ class Output:
                 if self._last is batch:
                     self._last = None
             outcomes = self._print(batch)
+            failed = any(isinstance(outcome, NotSent) for outcome in outcomes[-1:])
             with self.lock:
                 batch.owner.waiting -= batch.size
-                batch.owner.settled(batch, failed=outcomes is not batch.ids)
+                batch.owner.settled(batch, failed=failed)
             batch.settle(outcomes)
-            batch.lines, batch.entries = [], []
+            batch.parts = []
 
     def fail(self, reason: str | None) -> None:
         """Nothing more can be written."""
@@ -155,14 +152,12 @@ class Output:
         source = batch.owner.loop_to
         if source is not None and not _has_room(source, batch.owner.patience):
             reason = "the consumers of this process hold so much that nobody takes"
-            return _not_sent(batch, 0, reason)
-        count = self._count_of_written(batch.lines)
+            return _outcomes(batch, 0, reason)
+        count = self._count_of_written([line for _, _, line in batch.parts])
         if source is not None and count:
             with suppress(RuntimeError):  # Python is exiting
-                portal.call_soon(source.deliver, batch.entries[:count])
-        if count < len(batch.lines):
-            return _not_sent(batch, count, self._failure)
-        return batch.ids
+                portal.call_soon(source.deliver, [entry for _, entry, _ in batch.parts[:count]])
+        return _outcomes(batch, count, self._failure)
 
     def _count_of_written(self, lines: list[bytes]) -> int:
         """Write lines, until one cannot be written as a whole; how many were."""
@@ -188,10 +183,11 @@ def write_piece(fd: int, data: memoryview) -> int:
             select.select([], [fd], [])
 
 
-def _not_sent(batch: PrintedBatch, count: int, reason: object) -> list[Outcome]:
+def _outcomes(batch: PrintedBatch, count: int, reason: object) -> list[Outcome]:
     """The ids of the first lines, and the failure of the others."""
-    failed = (NotSent(f"sending to {entry.key!r}: {reason}") for entry in batch.entries[count:])
-    return [*batch.ids[:count], *failed]
+    printed = [entry_id for entry_id, _, _ in batch.parts[:count]]
+    failed = [NotSent(f"sending to {entry.key!r}: {reason}") for _, entry, _ in batch.parts[count:]]
+    return [*printed, *failed]
 
 
 def _has_room(source: Input, seconds: float) -> bool:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from operator import index
 from typing import Any, SupportsIndex, cast
 
@@ -155,7 +156,8 @@ class StdioProducer:
 
     def settled(self, batch: PrintedBatch, *, failed: bool) -> None:
         """Its oldest batch is about to be settled."""
-        self._queued.popleft()
+        with suppress(ValueError):  # an interrupt came before it was noted
+            self._queued.remove(batch)
         if failed:
             while self._failed and self._failed[0].outcomes and not self._failed[0].unseen:
                 self._failed.popleft()
