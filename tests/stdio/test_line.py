@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, strategies as st
 
 from seastream_nb.errors import ConfigError
 from seastream_nb.keys import MAX_U64
-from seastream_nb.stdio.line import WHITE, Line, format_line, parse_line
+from seastream_nb.stdio.line import WHITE, Line, Lines, format_line, parse_line
 
 NEW_YEAR = 1_640_995_200_000_000_000
 
@@ -141,3 +143,24 @@ def test_a_line_says_no_more_than_it_has_to() -> None:
 def test_what_no_line_can_hold_is_refused_by_name(payload: bytes, ns: int, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         format_line("a", 0, 0, ns, payload)
+
+
+@given(st.binary() | st.binary().map(lambda rest: b"[a | " + rest))
+def test_whatever_bytes_come_they_are_a_line_or_a_value_error(data: bytes) -> None:
+    with suppress(ValueError):
+        assert data.endswith(parse_line(data).payload)
+
+
+@given(
+    st.lists(st.binary(max_size=9).filter(lambda line: b"\n" not in line)),
+    st.lists(st.integers(0, 30)),
+)
+def test_lines_are_the_same_however_they_are_cut(lines: list[bytes], cuts: list[int]) -> None:
+    data = b"\n".join(lines)
+    splitter, found = Lines(most=5), []
+    for cut in cuts:
+        found += splitter.add(data[:cut])
+        data = data[cut:]
+    found += splitter.add(data) + splitter.end()
+    whole = lines[:-1] if lines and not lines[-1] else lines
+    assert found == [line if len(line) <= 5 else None for line in whole]

@@ -257,6 +257,39 @@ os._exit(0)
         assert process.stderr.readline() == b"stopped\n"
 
 
+def test_interrupts_between_sends_leave_whole_lines_and_settled_receipts() -> None:
+    script = """
+import signal
+sending = False
+def interrupt(*_):
+    if sending: raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, interrupt)
+streamer = ss.connect("stdio://")
+producer = streamer.producer("a", max_queue="64KiB")
+pending = []
+for _ in range(200):
+    try:
+        sending = True
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        for _ in range(1_000):  # where Python cleans up, it swallows an interrupt
+            pending.append(producer.send("x" * 20))
+        sending = False
+    except KeyboardInterrupt:
+        sending = False
+producer.flush()
+say(len(pending) > 200, all(each.result(10).stream == "a" for each in pending))
+say(len(pending))
+streamer.close()
+"""
+    printed, (*_, settled, count) = run(script)
+    assert settled == "True True"
+    found = [re.fullmatch(rb"\[.* \| a \| (\d+)\] x{20}", line) for line in printed.splitlines()]
+    numbers = [int(match[1]) for match in found if match]
+    assert len(numbers) == len(found)
+    assert numbers == sorted(set(numbers))
+    assert int(count) <= len(numbers) <= int(count) + 200
+
+
 def test_a_forked_child_has_producers_of_its_own() -> None:
     script = """
 warnings.simplefilter("ignore")
