@@ -31,7 +31,8 @@ WHITE = (
 WHITE += "\u2028\u2029\u202f\u205f\u3000"
 
 _META = re.compile(r"\[([^\]]+)\]")
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?", re.ASCII)
+# Newer Pythons read an hour of 24 as the next midnight.
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?", re.ASCII)
 _KEY = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_KEY_LENGTH}}}")
 _NUMBER = re.compile(r"\+?0*([0-9]{1,20})")
 _SECOND = timedelta(seconds=1)
