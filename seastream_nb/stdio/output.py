@@ -17,6 +17,7 @@ import select
 import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
@@ -96,6 +97,14 @@ class Output:
         self._thread: threading.Thread | None = None
         self._failure: str | None = None
 
+    def begin(self) -> None:
+        """Start the thread; called on the I/O thread, which no interrupt reaches."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._write, name="seastream stdout", daemon=True
+            )
+            self._thread.start()
+
     # Called by any thread with the lock held. An interrupt comes after a call of a function, if it
     # comes: wherever it does, what is queued is whole.
 
@@ -110,11 +119,6 @@ class Output:
         number = self._numbers.upcoming(key, shard)
         line = format_line(key, shard, number, tick * unit_ns, payload)
         entry = Entry(key, shard, number, tick * unit_ns, payload)
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._write, name="seastream stdout", daemon=True
-            )
-            self._thread.start()
         batch = self._last
         if batch is None or not batch.room_for_more(owner):
             batch = PrintedBatch(owner)
@@ -197,7 +201,7 @@ def _has_room(source: Input, seconds: float) -> bool:
         return False
     try:
         room.result(seconds)
-    except TimeoutError:
+    except (TimeoutError, CancelledError):
         room.cancel()
         return False
     return True

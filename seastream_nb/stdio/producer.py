@@ -66,6 +66,7 @@ class StdioProducer:
         self._failed: deque[PrintedBatch] = deque()
         self._closed = False
         self._process = os.getpid()
+        output.begin()
 
     @property
     def anchored(self) -> str | None:
@@ -119,14 +120,17 @@ class StdioProducer:
         if len(data) > MOST_PAYLOAD:
             raise ConfigError(f"a payload of {len(data):,} bytes is over the {MOST_PAYLOAD:,}")
         size, unit_ns = len(data) + OVERHEAD, self.connection.unit_ns
-        if self._process != os.getpid():
-            raise ProducerClosed("the producer belongs to the parent process: make another one")
+        self._require_ours()
         with self._output.lock:
             self._check(size)
             if tick is None:
                 tick = time.time_ns() // unit_ns
             batch, at = self._output.put(self, key, shard, tick, unit_ns, data, size)
         return PendingReceipt(Origin(str(key), shard, key.encode(), unit_ns), batch, at)
+
+    def _require_ours(self) -> None:
+        if self._process != os.getpid():
+            raise ProducerClosed("the producer belongs to the parent process: make another one")
 
     def _check(self, size: int) -> None:
         """Refuse what cannot be queued; one that is larger than the queue may be there alone."""
@@ -181,6 +185,7 @@ class StdioProducer:
 
     async def flush(self) -> None:
         """Wait until every earlier send is printed, as far as the operating system says."""
+        self._require_ours()
         with self._output.lock:
             last = [*self._queued][-1:]
         for batch in last:

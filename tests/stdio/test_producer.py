@@ -297,10 +297,12 @@ streamer = ss.connect("stdio://")
 producer = streamer.producer("a")
 producer.send("parent", timestamp="2022-01-01").result()
 if os.fork() == 0:
-    try:
-        producer.send("x")
-    except ss.errors.ProducerClosed as error:
-        say(error)
+    for use in (lambda: producer.send("x"), producer.flush):
+        try:
+            use()
+        except ss.errors.ProducerClosed as error:
+            say(error)
+    producer.end()
     with ss.connect("stdio://") as own, own.producer("b") as printing:
         printing.send("child", timestamp="2022-01-01")
     os._exit(0)
@@ -308,7 +310,7 @@ os.wait()
 producer.send("parent", timestamp="2022-01-01").result()
 """
     printed, said = run(script)
-    assert said == ["the producer belongs to the parent process: make another one"]
+    assert said == ["the producer belongs to the parent process: make another one"] * 2
     assert printed.splitlines() == [
         b"[2022-01-01T00:00:00 | a | 0] parent",
         b"[2022-01-01T00:00:00 | b | 0] child",
