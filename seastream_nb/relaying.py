@@ -32,6 +32,7 @@ from seastream_nb.streamer import open_streamer
 from seastream_nb.url import StreamerUri, StreamUrl, split_keys
 
 Offset = Literal["start", "end"]
+Mode = Literal["load_balanced", "resumable"]
 Opening = Callable[[], Coroutine[Any, Any, StreamerEndpoint]]
 
 # Messages that are taken at a time, and that are sent and not answered yet.
@@ -54,8 +55,9 @@ class Relay:
         source: a URL with the keys of streams, as `redis://localhost/ticks,trades`.
         target: a URL with the key of one stream.
         offset: "start" begins with the oldest message that is there, "end" with what comes.
-        group: share the input with the other relays in this consumer group, and go on where it
-            stopped; `offset` counts where the group is new.
+        group: go on where this consumer group stopped; `offset` counts where it is new.
+        mode: of a group: "load_balanced" shares the input with its other relays, and takes what a
+            dead one left after a minute; "resumable" is for one relay, and begins with that.
         source_options, target_options: for connecting, as those of `connect`.
 
     Raises:
@@ -70,12 +72,14 @@ class Relay:
         *,
         offset: Offset = "end",
         group: str | None = None,
+        mode: Mode = "load_balanced",
         source_options: Mapping[str, Any] | None = None,
         target_options: Mapping[str, Any] | None = None,
     ) -> None:
         self.messages = 0
         self._offset: Offset = named("offset", offset, one_of("start", "end"))
         self._group = group
+        self._mode: Mode = named("mode", mode, one_of("load_balanced", "resumable"))
         inputs, output = StreamUrl.parse(source), StreamUrl.parse(target)
         if not inputs.keys:
             raise ConfigError(f"relaying {inputs}: name the streams after its last slash")
@@ -108,7 +112,13 @@ class Relay:
             target = await self._open_target()
             stack.push_async_callback(target.close)
             running = await Running.start(
-                source, self._keys, target, self._key, offset=self._offset, group=self._group
+                source,
+                self._keys,
+                target,
+                self._key,
+                offset=self._offset,
+                group=self._group,
+                mode=self._mode,
             )
             try:
                 await running.run()
@@ -147,6 +157,7 @@ class Running:
         *,
         offset: Offset = "end",
         group: str | None = None,
+        mode: Mode = "load_balanced",
     ) -> Running:
         """A relay between two streamers: what comes after this returns is relayed by `run`."""
         # The output first: without it, no group is made.
@@ -155,7 +166,7 @@ class Running:
             "auto_stream_reset": "earliest" if offset == "start" else "latest"
         }
         if group is not None:
-            options |= {"mode": "load_balanced", "group": group, "auto_commit": "rolling"}
+            options |= {"mode": mode, "group": group, "auto_commit": "rolling"}
         consumer = await source.consumer(*keys, **options)
         return cls(consumer, producer, acks=group is not None)
 

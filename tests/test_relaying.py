@@ -118,6 +118,28 @@ def test_a_group_goes_on_where_it_stopped_and_acknowledges_what_arrived(
     assert payloads(streamer, "copy") == [b"%d" % n for n in range(150)]
 
 
+def test_a_relay_that_was_killed_loses_nothing(
+    url: str, client: redis.Redis, streamer: ss.Streamer
+) -> None:
+    add(client, "a", range(5_000))
+    how = {"offset": "start", "group": "g", "mode": "resumable"}
+    with relaying(with_key(url, "a"), with_key(url, "copy"), **how) as process:
+        assert eventually(lambda: client.xlen("copy") > 0)
+        process.kill()
+    with relaying(with_key(url, "a"), with_key(url, "copy"), **how) as process:
+        assert eventually(lambda: client.xinfo_groups("a")[0]["last-delivered-id"] == last(client))
+        assert eventually(lambda: client.xpending("a", "g")["pending"] == 0)
+        assert stopped(process).startswith("stopped ")
+    # Some may have come twice; without those they stand in their order.
+    found = [int(payload) for payload in payloads(streamer, "copy")]
+    assert list(dict.fromkeys(found)) == list(range(5_000))
+
+
+def last(client: redis.Redis) -> bytes:
+    """The id of the newest message to relay."""
+    return client.xrevrange("a", count=1)[0][0]
+
+
 def test_what_the_output_refuses_is_not_acknowledged(url: str, client: redis.Redis) -> None:
     client.set("copy", "no stream")
     add(client, "a", range(3))
@@ -184,6 +206,8 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_opened(
         Relay(source, target)
 
 
-def test_an_offset_is_one_of_two() -> None:
+def test_an_offset_and_a_mode_are_one_of_two() -> None:
     with pytest.raises(ss.ConfigError, match="offset='middle': choose one of 'start', 'end'"):
-        Relay("redis://h/a", "redis://h/b", offset="middle")  # type: ignore[arg-type]
+        Relay("redis://h/a", "redis://h/b", offset="middle")
+    with pytest.raises(ss.ConfigError, match="mode='realtime': choose one of 'load_balanced'"):
+        Relay("redis://h/a", "redis://h/b", mode="realtime")
