@@ -55,7 +55,7 @@ def base_column(name: str, rows: Rows, unit_ns: int, zone: str) -> pa.Array:
         return pa.array(shards[rows.origin] if len(rows) else shards[:0])
     if name == "sequence":
         if unit_ns == 1:
-            return wide_sequences(rows.ms, rows.sub)
+            return wide_sequences(rows.ms, rows.sub, rows.numbered)
         return sequences(rows.ms, rows.sub, rows.numbered)
     if name == "id":
         return entry_ids(rows.ms, rows.sub)
@@ -78,16 +78,24 @@ def sequences(ms: Numbers, sub: Numbers, numbered: Numbers | None = None) -> pa.
     return pa.array(packed, mask=lost if lost.any() else None)
 
 
-def wide_sequences(ms: Numbers, sub: Numbers) -> pa.Decimal128Array:
+def wide_sequences(
+    ms: Numbers, sub: Numbers, numbered: Numbers | None = None
+) -> pa.Decimal128Array:
     """The same in 128 bits, for nanosecond ids.
 
     >>> wide_sequences(np.array([2**63], np.uint64), np.array([5], np.uint64)).to_pylist()
     [Decimal('604462909807314587353093')]
+    >>> numbers = np.array([5, 2**40], np.uint64)
+    >>> wide_sequences(numbers, numbers, np.array([False, True])).to_pylist()
+    [Decimal('327685'), Decimal('1099511627776')]
     """
     words = np.empty((len(ms), 2), dtype="<u8")
     words[:, 0] = ms << np.uint64(16) | sub
     words[:, 1] = ms >> np.uint64(48)
     lost = sub > np.uint64(0xFFFF)
+    if numbered is not None:
+        words[numbered, 0], words[numbered, 1] = sub[numbered], 0
+        lost &= ~numbered
     valid = pa.array(~lost).buffers()[1] if lost.any() else None
     return pa.Array.from_buffers(pa.decimal128(38, 0), len(ms), [valid, pa.py_buffer(words)])
 

@@ -76,6 +76,9 @@ class ProducerEndpoint(Protocol):
             Unsupported: the server needs full ids.
         """
 
+    def full_id(self, entry_id: EntryId) -> bytes:
+        """What `queue` takes to give a message the id that it has elsewhere."""
+
     async def ends(self, places: Sequence[tuple[str, int | None]]) -> list[EntryId | None]:
         """The last id that each of these streams and shards ever gave out; None where none was.
 
@@ -177,6 +180,8 @@ class ConsumerEndpoint(Protocol):
                 goes on where reading stopped.
             ServerError: such as a key of another type, with the server's text.
             StreamReset: a stream or its group was deleted; asking again goes on.
+            StreamEnded: nothing more will come, and the inbox is empty. While it holds the last
+                messages, this returns at once, however few they are.
         """
 
     def ride(self) -> None:

@@ -35,25 +35,46 @@ class _Head:
             self.ended = rows is None
             self.rows = rows if rows is not None and len(rows) else None
 
-    def last(self) -> Key:
+    def last(self, *, reverse: bool) -> Key:
         """The (time, sub) that the rows end with."""
         assert self.rows is not None
-        return int(self.rows.ms[-1]), int(self.rows.sub[-1])
+        ms, sub = places(self.rows, reverse=reverse)
+        return int(ms[-1]), int(sub[-1])
 
     def split(self, limit: Key, *, reverse: bool) -> Rows | None:
         """Take off the rows that do not come after `limit` in reading order."""
         rows = self.rows
-        if rows is None or self.last() == limit:
+        if rows is None or self.last(reverse=reverse) == limit:
             self.rows = None
             return rows
+        of_ms, of_sub = places(rows, reverse=reverse)
         ms, sub = np.uint64(limit[0]), np.uint64(limit[1])
         if reverse:
-            beyond = (rows.ms < ms) | ((rows.ms == ms) & (rows.sub < sub))
+            beyond = (of_ms < ms) | ((of_ms == ms) & (of_sub < sub))
         else:
-            beyond = (rows.ms > ms) | ((rows.ms == ms) & (rows.sub > sub))
+            beyond = (of_ms > ms) | ((of_ms == ms) & (of_sub > sub))
         at = int(beyond.argmax()) if beyond.any() else len(rows)
         self.rows = rows.slice(at, len(rows)) if at < len(rows) else None
         return rows.slice(0, at) if at else None
+
+
+def places(rows: Rows, *, reverse: bool = False) -> tuple[Numbers, Numbers]:
+    """Where the rows of one source stand among others, as (time, sub): their own ids.
+
+    A file may hold a shard out of order. What comes late there stands where the row before it
+    does, so that merging keeps the stored order.
+    """
+    ms, sub = rows.ms, rows.sub
+    one, other = slice(None, -1), slice(1, None)
+    if reverse:
+        one, other = other, one
+    if not ((ms[one] > ms[other]) | ((ms[one] == ms[other]) & (sub[one] > sub[other]))).any():
+        return ms, sub
+    order = np.lexsort((sub, ms))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    reached = (np.minimum if reverse else np.maximum).accumulate(rank)
+    return ms[order][reached], sub[order][reached]
 
 
 async def merged(
@@ -75,7 +96,7 @@ async def merged(
                 assert rows is not None
                 yield rows
                 continue
-            limit = (max if reverse else min)(head.last() for head in heads)
+            limit = (max if reverse else min)(head.last(reverse=reverse) for head in heads)
             parts = [head.split(limit, reverse=reverse) for head in heads]
             yield interleave([part for part in parts if part is not None], reverse=reverse)
 
@@ -102,16 +123,18 @@ def interleave(parts: Sequence[Rows], *, reverse: bool = False) -> Rows:
     rows = concat_rows(parts)
     if len(parts) == 1:
         return rows
-    return rows.take(_order(rows, reverse=reverse))
+    found = [places(part, reverse=reverse) for part in parts]
+    ms, sub = (np.concatenate(each) for each in zip(*found, strict=True))
+    return rows.take(_order(rows, ms, sub, reverse=reverse))
 
 
-def _order(rows: Rows, *, reverse: bool) -> Numbers:
+def _order(rows: Rows, ms: Numbers, sub: Numbers, *, reverse: bool) -> Numbers:
     shards = np.array([origin.shard for origin in rows.origins], dtype=np.uint64)[rows.origin]
     if not reverse:
         # lexsort is stable, so rows of one entry stay in the order of its fields.
-        return np.lexsort((rows.origin, shards, rows.sub, rows.ms))
+        return np.lexsort((rows.origin, shards, sub, ms))
     backwards = np.arange(len(rows) - 1, -1, -1)
-    keys = (rows.origin[::-1], shards[::-1], rows.sub[::-1], rows.ms[::-1])
+    keys = (rows.origin[::-1], shards[::-1], sub[::-1], ms[::-1])
     return backwards[np.lexsort(keys)][::-1]
 
 

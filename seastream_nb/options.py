@@ -44,6 +44,7 @@ class ConnectKwargs(TypedDict, total=False):
     beacon_interval: Size
     file_size_limit: Size
     end_with_eos: bool
+    loopback: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +54,10 @@ class ConnectOptions:
     `timeout` is in seconds: the longest wait for one answer, and for an outage to end.
     `now` replaces the server's clock, so that a scheduled run can be repeated.
 
-    The last five are for files: whether a finite read of one that ends inside a message warns or
-    raises; whether to make it; how many bytes its beacons are apart, which counts for a new file;
-    its largest size in bytes; whether a producer that ends says that nothing follows.
+    Five are for files, from `torn_tail` on: whether a finite read of one that ends inside a message
+    warns or raises; whether to make it; how many bytes its beacons are apart, which counts for a
+    new file; its largest size in bytes; whether a producer that ends says that nothing follows.
+    `loopback` is for stdio: whether what is printed also comes to the consumers of this process.
     """
 
     cluster: bool = False
@@ -80,6 +82,7 @@ class ConnectOptions:
     beacon_interval: int = 2**20
     file_size_limit: int = 16 * 2**30
     end_with_eos: bool = False
+    loopback: bool = False
 
     @classmethod
     def make(cls, given: Mapping[str, Any], *, default_now: str | None = None) -> ConnectOptions:
@@ -253,6 +256,7 @@ _CONNECT: Mapping[str, Check] = {
     "beacon_interval": checks.beacon_interval,
     "file_size_limit": parse_size,
     "end_with_eos": checks.flag,
+    "loopback": checks.flag,
 }
 _PRODUCER: Mapping[str, Check] = {
     "sharder": or_none(_sharder),

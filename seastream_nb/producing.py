@@ -10,7 +10,7 @@ from operator import index
 from typing import Any, SupportsIndex, cast
 
 from seastream_nb.errors import AlreadyAnchored, ConfigError, NotAnchored
-from seastream_nb.keys import MAX_U64, StreamKey
+from seastream_nb.keys import MAX_U64, EntryId, StreamKey
 from seastream_nb.message import Payload, payload_bytes
 from seastream_nb.options import ConnectOptions, ProducerOptions
 from seastream_nb.outbox import Outbox
@@ -119,6 +119,10 @@ class ProducerCore(ABC):
     @abstractmethod
     def explicit_id(self, timestamp: When) -> bytes:
         """The id for a time."""
+
+    def full_id(self, entry_id: EntryId) -> bytes:
+        """What `queue` takes to give a message the id that it has elsewhere."""
+        return entry_id.wire()
 
     @abstractmethod
     def tick_id(self, tick: int) -> bytes:

@@ -13,7 +13,7 @@ from seastream_nb.errors import StreamError
 from seastream_nb.keys import EntryId
 from seastream_nb.message import Origin, Receipt
 
-# An entry id, as the server writes it or as numbers, or what went wrong.
+# An id as the backend has it, or why there is none.
 Outcome = bytes | EntryId | StreamError
 
 _registering = threading.Lock()
@@ -37,8 +37,8 @@ class Batch:
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Tell what became of the messages; called once."""
         if set(map(type, outcomes)) != {bytes}:
-            failed = enumerate(outcomes)
-            self.unseen = {at: each for at, each in failed if isinstance(each, StreamError)}
+            ended = enumerate(outcomes)
+            self.unseen = {at: each for at, each in ended if isinstance(each, StreamError)}
         # A waiter is registered before it looks at the outcomes, so one of the two sees the other.
         self.outcomes = outcomes
         if self._waiter is not None:

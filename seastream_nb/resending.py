@@ -224,7 +224,7 @@ class _Resending:
                     "for one message in a shard; give timestamps='now'"
                 )
             self._last[place] = message.entry_id
-            entry_id = message.wire_id
+            entry_id = self._sender.full_id(message.entry_id)
         while True:
             with suppress(QueueFull):
                 receipt = self._sender.queue(place[0], message.payload, entry_id, place[1])

@@ -6,18 +6,20 @@ import asyncio
 import os
 import tomllib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import unquote
 
 from seastream_nb import server
 from seastream_nb.endpoints import StreamerEndpoint
 from seastream_nb.errors import ConfigError, StreamError, Unsupported
+from seastream_nb.file.streamer import FileStreamer
 from seastream_nb.options import ConnectOptions, require_known
 from seastream_nb.redis.opening import Address
 from seastream_nb.redis.streamer import RedisStreamer
+from seastream_nb.stdio.streamer import StdioStreamer
 from seastream_nb.url import StreamerUri
 
 EMBEDDED = "embedded:"
@@ -48,17 +50,56 @@ async def open_streamer(target: Target, given: Mapping[str, Any]) -> StreamerEnd
         del target, given
     if failure is not None:
         raise failure
+    if uri is None:
+        return await _open_embedded(options)
+    return await _OPENERS[uri.scheme](uri, options)
+
+
+async def _open_redis(uri: StreamerUri, options: ConnectOptions) -> StreamerEndpoint:
     if options.tls_insecure:
         # Each time: the default filter would show it once a session.
         text = f"tls_insecure=True: the certificate of {uri} is not verified"
         warnings.warn_explicit(text, UserWarning, "seastream_nb", 0)
-    shown = str(uri) if uri is not None else EMBEDDED
-    if uri is None:
-        private = await asyncio.to_thread(server.shared)
-        uri = _merged(StreamerUri.parse(private.url), options)
-    streamer = RedisStreamer(_address(uri, shown), options)
+    return await _connected(RedisStreamer(_address(uri, str(uri)), options))
+
+
+async def _open_embedded(options: ConnectOptions) -> StreamerEndpoint:
+    private = await asyncio.to_thread(server.shared)
+    uri = _merged(StreamerUri.parse(private.url), options)
+    return await _connected(RedisStreamer(_address(uri, EMBEDDED), options))
+
+
+async def _connected(streamer: RedisStreamer) -> StreamerEndpoint:
     await streamer.connect()
     return streamer
+
+
+async def _open_stdio(uri: StreamerUri, options: ConnectOptions) -> StreamerEndpoint:
+    return StdioStreamer(options)
+
+
+async def _open_file(uri: StreamerUri, options: ConnectOptions) -> StreamerEndpoint:
+    streamer = FileStreamer(_path(uri.path), options)
+    await streamer.connect()
+    return streamer
+
+
+def _path(text: str) -> Path:
+    """The file that a URL means: literally, or percent-encoded where there is none of that name."""
+    path = Path(text)
+    return Path(unquote(text)) if "%" in text and not path.exists() else path
+
+
+Opener = Callable[[StreamerUri, ConnectOptions], Awaitable[StreamerEndpoint]]
+
+# How each scheme is opened; one that is missing is refused by name.
+_OPENERS: Mapping[str, Opener] = {
+    "redis": _open_redis,
+    "rediss": _open_redis,
+    "redis+unix": _open_redis,
+    "file": _open_file,
+    "stdio": _open_stdio,
+}
 
 
 def _understood(
@@ -74,7 +115,7 @@ def _understood(
     uri = None if text == EMBEDDED else StreamerUri.parse(text)
     if options.cluster:
         raise Unsupported("cluster=True is not available yet: connect to one server")
-    if uri is not None and uri.scheme in ("file", "stdio"):
+    if uri is not None and uri.scheme not in _OPENERS:
         raise Unsupported(f"{uri.scheme}:// streams are not available yet: connect to a server")
     if uri is not None and len(uri.nodes) > 1:
         raise ConfigError("several servers in one URL need cluster=True")
@@ -82,6 +123,8 @@ def _understood(
         asked = [name for name in (*_FILES, "tls_insecure") if getattr(options, name)]
         if asked:
             raise ConfigError(f"{asked[0]} is for rediss://, and this connection has no TLS")
+    if options.loopback and (uri is None or uri.scheme != "stdio"):
+        raise ConfigError("loopback=True is for stdio://: a server keeps what is sent to it")
     return uri and _merged(uri, options), options
 
 
@@ -120,7 +163,7 @@ def resolve_target(target: Target, given: Mapping[str, Any]) -> tuple[str, dict[
     if target is None:
         raise ConfigError(WAYS)
     if isinstance(target, Path):
-        return f"file://{quote(str(target))}", dict(given)
+        return f"file://{target}", dict(given)
     if not isinstance(target, str):
         # What it is is not repeated: it may be a URL as bytes, with its password.
         raise ConfigError(f"connect() was given something of type {type(target).__name__}; {WAYS}")

@@ -3,6 +3,8 @@
     redis://[user[:password]@]host[:port][,host[:port]...][/db]
     rediss://...                      the same over TLS, always verified
     redis+unix://[user[:password]@]/path/to/socket[?db=N]
+    stdio://                          standard input and output of this process
+    .../KEY[,KEY...]                  streams of any of them, for what takes a `StreamUrl`
 
 SeaStreamer drops credentials and the database of a URL silently; they are honoured here.
 No error repeats a part of the URL that may be a password, or a piece of one.
@@ -17,7 +19,8 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 from urllib.parse import parse_qsl, quote, unquote
 
-from seastream_nb.errors import StreamUrlError
+from seastream_nb.errors import StreamKeyError, StreamUrlError
+from seastream_nb.keys import MAX_KEY_LENGTH, is_legal
 
 DEFAULT_PORT = 6379
 SCHEMES = ("redis", "rediss", "redis+unix", "file", "stdio")
@@ -86,8 +89,11 @@ class StreamerUri:
         if not separator:
             raise StreamUrlError(f"this target has no scheme: write {_example(text)!r}")
         scheme = _known_scheme(scheme.lower())
-        if scheme in ("file", "stdio"):
-            return cls(scheme=scheme, path=unquote(rest))
+        if scheme == "file":
+            # Literally: a file may have any name.
+            return cls(scheme=scheme, path=rest.rstrip("/") or rest[:1])
+        if scheme == "stdio":
+            return cls(scheme=_without_a_place(scheme, rest))
         if scheme == "redis+unix":
             return _with_socket(cls(scheme=scheme), rest)
         return _with_nodes(cls(scheme=scheme), rest)
@@ -106,6 +112,75 @@ class StreamerUri:
         return f"{self.scheme}://{who}{nodes}" + (f"/{self.db}" if self.db else "")
 
 
+@dataclass(frozen=True)
+class StreamUrl:
+    """A streamer and stream keys: what follows the last slash of a URL, separated by commas.
+
+    >>> url = StreamUrl.parse("redis://:s3cret@db.example/2/ticks,trades")
+    >>> str(url), url.streamer.db, url.keys
+    ('redis://:***@db.example:6379/2/ticks,trades', 2, ('ticks', 'trades'))
+    """
+
+    streamer: StreamerUri
+    keys: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> StreamUrl:
+        """Read a URL with keys, or with none after its last slash.
+
+        Raises:
+            StreamUrlError: it has no slash for keys, or its streamer cannot be read.
+            StreamKeyError: what follows the last slash are no keys.
+        """
+        streamer, keys = split_keys(text)
+        return cls(StreamerUri.parse(streamer), keys)
+
+    @property
+    def key(self) -> str:
+        """The only key.
+
+        Raises:
+            StreamUrlError: there are none, or several.
+        """
+        if len(self.keys) != 1:
+            raise StreamUrlError(
+                f"{self} names {len(self.keys) or 'no'} streams: name one after the last slash"
+            )
+        return self.keys[0]
+
+    def __str__(self) -> str:
+        return f"{self.streamer}/{','.join(self.keys)}"
+
+
+def split_keys(text: str) -> tuple[str, tuple[str, ...]]:
+    """The streamer's part of a URL, and the keys.
+
+    >>> split_keys("kafka://node-a:1234,node-b:1234/a,b")
+    ('kafka://node-a:1234,node-b:1234', ('a', 'b'))
+    >>> split_keys("file:///path/to/hi.ss/")
+    ('file:///path/to/hi.ss', ())
+
+    Raises:
+        StreamUrlError: there is no slash for keys.
+        StreamKeyError: what follows the last slash are no keys.
+    """
+    scheme, separator, rest = text.partition("://")
+    place, slash, names = rest.rpartition("/")
+    if not separator or not slash:
+        raise StreamUrlError(
+            "a URL with streams ends in a slash and their keys, as 'redis://localhost/ticks' "
+            "or 'stdio:///ticks'"
+        )
+    keys = tuple(name for name in names.split(",") if name)
+    if not all(map(is_legal, keys)):
+        # Not repeated: it may be the rest of a password that has a slash in it.
+        raise StreamKeyError(
+            f"what follows the last slash of the URL is no stream key: use 1 to {MAX_KEY_LENGTH} "
+            "ASCII letters, digits, '.', '_' or '-', and ',' between two keys"
+        )
+    return f"{scheme}://{place}", keys
+
+
 def _known_scheme(scheme: str) -> str:
     if scheme in SCHEMES:
         return scheme
@@ -114,6 +189,15 @@ def _known_scheme(scheme: str) -> str:
     close = difflib.get_close_matches(scheme, SCHEMES, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(SCHEMES)}"
     raise StreamUrlError(f"unknown scheme{shown} in the URL; {hint}")
+
+
+def _without_a_place(scheme: str, rest: str) -> str:
+    if rest not in ("", "/", "."):
+        raise StreamUrlError(
+            f"{scheme}:// is this process's own and takes nothing after it; "
+            "streams are named after connecting, as in streamer['ticks']"
+        )
+    return scheme
 
 
 def _with_nodes(uri: StreamerUri, rest: str) -> StreamerUri:

@@ -288,14 +288,12 @@ def test_the_acl_rule_for_sending_once_suffices_through_a_fault(guarded):
         lambda streamer: ss.connect("redis://localhost", cluster=True),
         lambda streamer: ss.connect(Path("recording.ss")),
         lambda streamer: ss.connect("file:///recording.ss"),
-        lambda streamer: ss.connect("stdio://"),
     ],
     ids=[
         "replica",
         "cluster",
         "path",
         "file",
-        "stdio",
     ],
 )
 def test_what_the_readme_calls_not_there_yet_is_refused_by_name(streamer, attempt):

@@ -14,6 +14,7 @@ import pytest
 
 import seastream_nb as ss
 from seastream_nb.errors import MaybeSent, NotSent
+from seastream_nb.keys import NumberedId
 from seastream_nb.message import Origin
 from seastream_nb.receipt import Batch, PendingReceipt
 from tests.servers import eventually
@@ -46,6 +47,15 @@ def test_a_receipt_is_the_header_of_the_message(batch: Batch, pending: PendingRe
     assert receipt == ss.Message(TICKS, b"1700000000000-5", b"x").header
     assert (receipt.stream, receipt.shard, receipt.id) == ("ticks", 3, "1700000000000-5")
     assert receipt.sequence == 1700000000000 << 16 | 5
+
+
+def test_a_receipt_may_have_a_number_apart_from_its_time(
+    batch: Batch, pending: PendingReceipt
+) -> None:
+    batch.settle([NumberedId(1700000000000, 5), b"7-1"])
+    receipt = pending.result()
+    assert (receipt.id, receipt.sequence) == ("1700000000000-5", 5)
+    assert batch.unseen == {}
 
 
 def test_result_waits_for_the_end(batch: Batch, pending: PendingReceipt) -> None:

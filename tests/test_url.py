@@ -7,8 +7,8 @@ import pickle
 
 import pytest
 
-from seastream_nb.errors import StreamUrlError
-from seastream_nb.url import Secret, StreamerUri
+from seastream_nb.errors import StreamKeyError, StreamUrlError
+from seastream_nb.url import Secret, StreamerUri, StreamUrl, split_keys
 
 CANARY = "h7nt3r-canary"
 
@@ -88,6 +88,11 @@ def test_the_text_of_a_url_is_the_url_with_a_masked_password(text: str) -> None:
     assert str(StreamerUri.parse(text.replace("***", CANARY))) == text
 
 
+@pytest.mark.parametrize("text", ["stdio://", "stdio:///", "stdio://.", "STDIO://"])
+def test_standard_input_and_output_have_one_url(text: str) -> None:
+    assert str(StreamerUri.parse(text)) == "stdio://"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -115,6 +120,8 @@ def test_the_text_of_a_url_is_the_url_with_a_masked_password(text: str) -> None:
         ("redis+unix:///s?db=-1", r"db= in the URL must be a number"),
         ("redis+unix://run/redis.sock", r"write three slashes"),
         ("redis+unix://ana:pw@host", r"write three slashes"),
+        ("stdio:///ticks", r"takes nothing after it; .* streamer\['ticks'\]"),
+        ("stdio://localhost", r"takes nothing after it"),
     ],
 )
 def test_a_wrong_url_says_how_to_write_it(text: str, said: str) -> None:
@@ -164,3 +171,112 @@ def test_secrets_compare_by_what_they_hide() -> None:
     assert Secret("a") == Secret("a") != Secret("b")
     assert Secret("a") != "a"
     assert len({Secret("a"), Secret("a")}) == 1
+
+
+# With stream keys.
+
+
+@pytest.mark.parametrize(
+    ("text", "streamer", "keys"),
+    [
+        # The reference's own cases.
+        ("proto://sea-ql.org:1234/", "proto://sea-ql.org:1234", ()),
+        ("proto://sea-ql.org:1234/stream", "proto://sea-ql.org:1234", ("stream",)),
+        ("proto://sea-ql.org:1234/a,b", "proto://sea-ql.org:1234", ("a", "b")),
+        ("kafka://node-a:1234,node-b:1234/a,b", "kafka://node-a:1234,node-b:1234", ("a", "b")),
+        ("redis://localhost/", "redis://localhost", ()),
+        ("redis://localhost/a,b", "redis://localhost", ("a", "b")),
+        ("stdio:///", "stdio://", ()),
+        ("stdio:///a,b", "stdio://", ("a", "b")),
+        ("file://./path/to/hi", "file://./path/to", ("hi",)),
+        ("file://./path/to/hi/", "file://./path/to/hi", ()),
+        ("file://./path/to/hi/a,b", "file://./path/to/hi", ("a", "b")),
+        ("file:///path/to/hi", "file:///path/to", ("hi",)),
+        ("file:///path/to/hi.ss/hello", "file:///path/to/hi.ss", ("hello",)),
+        # More of what it does.
+        ("rediss://h/a", "rediss://h", ("a",)),
+        ("redis://user:pa%20ss@host:6380/a", "redis://user:pa%20ss@host:6380", ("a",)),
+        ("redis://localhost/0/a", "redis://localhost/0", ("a",)),
+        ("redis://localhost?x=1/a", "redis://localhost?x=1", ("a",)),
+        ("proto://[::1]:6379/a", "proto://[::1]:6379", ("a",)),
+        ("proto://host/a,,b", "proto://host", ("a", "b")),
+        ("proto://host/,", "proto://host", ()),
+        ("proto://host/a/b/c", "proto://host/a/b", ("c",)),
+        ("proto://host//", "proto://host/", ()),
+        ("proto://host/.", "proto://host", (".",)),
+        ("PROTO://Host/A", "PROTO://Host", ("A",)),
+        # Of ours.
+        ("redis+unix:///run/redis.sock?db=3/a", "redis+unix:///run/redis.sock?db=3", ("a",)),
+        ("file:///path,with/commas.ss/a", "file:///path,with/commas.ss", ("a",)),
+    ],
+)
+def test_keys_are_what_follows_the_last_slash(
+    text: str, streamer: str, keys: tuple[str, ...]
+) -> None:
+    assert split_keys(text) == (streamer, keys)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sea-ql.org:1234",
+        "proto://sea-ql.org:1234",
+        "kafka://node-a:1234,node-b:1234",
+        "kafka://localhost:9092",
+        "redis://localhost",
+        "stdio://",
+        "localhost:9092",
+        "localhost/a",
+        "stdio",
+        "",
+        "/",
+        "/a",
+        ",",
+    ],
+)
+def test_a_url_for_streams_needs_a_scheme_and_a_slash(text: str) -> None:
+    with pytest.raises(StreamUrlError, match="ends in a slash and their keys"):
+        StreamUrl.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "proto://sea-ql.org:1234/stream?",
+        "proto://host/key with space",
+        "proto://host/\u00e9",
+        "proto://host/a?b=c",
+        "proto://host/a#b",
+        "proto://host/a ",
+        f"redis://:half/{CANARY}@host",
+    ],
+)
+def test_what_is_no_key_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(StreamKeyError, match="is no stream key") as caught:
+        StreamUrl.parse(text)
+
+    assert CANARY not in str(caught.value)
+
+
+def test_a_stream_url_has_a_streamer_of_one_or_several_nodes() -> None:
+    url = StreamUrl.parse(f"redis://ana:{CANARY}@node-a:1234,node-b/2/a,b")
+
+    assert url.streamer.nodes == (("node-a", 1234), ("node-b", 6379))
+    assert (url.streamer.db, url.streamer.username) == (2, "ana")
+    assert str(url) == "redis://ana:***@node-a:1234,node-b:6379/2/a,b"
+    assert CANARY not in repr(url)
+    assert str(StreamUrl.parse("stdio:///a")) == "stdio:///a"
+    assert str(StreamUrl.parse("file:///x.ss/a")) == "file:///x.ss/a"
+
+
+@pytest.mark.parametrize("text", ["kafka://localhost:9092/a", "://a/b", "redis:///a"])
+def test_a_streamer_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(StreamUrlError):
+        StreamUrl.parse(text)
+
+
+def test_one_key_may_be_asked_for() -> None:
+    assert StreamUrl.parse("redis://localhost/a").key == "a"
+    for text, many in (("redis://localhost/", "no"), ("redis://localhost/a,b", "2")):
+        with pytest.raises(StreamUrlError, match=f"names {many} streams"):
+            _ = StreamUrl.parse(text).key

@@ -21,6 +21,8 @@ from seastream_nb.file import plain
 from seastream_nb.file.format import (
     BEACON_HEAD_SIZE,
     END,
+    EOS,
+    INTERNAL_KEY,
     MARKER_REST_SIZE,
     Marker,
     beacon_head,
@@ -108,6 +110,15 @@ class Frames:
         if len(pairs) == 1:
             return np.arange(len(self))
         return np.flatnonzero(groups == pairs.index(pair))
+
+    @property
+    def ends_stream(self) -> bool:
+        """Whether the last of them is the mark that nothing follows."""
+        if not len(self):
+            return False
+        at, size, payload, length = self.spans[-1].tolist()
+        mark = self.data[at : at + size].tobytes(), self.data[payload : payload + length].tobytes()
+        return mark == (INTERNAL_KEY.encode(), EOS)
 
     def payloads(self, rows: Numbers) -> pa.BinaryArray:
         """The payloads of these frames.

@@ -28,27 +28,34 @@ class Numbering:
         for (key, _), sequence in highest.items():
             self._of_key[key] = max(sequence, self._of_key.get(key, 0))
 
+    def highest(self) -> dict[Pair, int]:
+        """The highest number of each stream and shard."""
+        return dict(self._highest)
+
     def give(self, pair: Pair, entry_id: int | bytes) -> tuple[int, int]:
         """Sequence and milliseconds of the next message.
 
         Args:
             pair: its stream and shard.
-            entry_id: its milliseconds, also as `ms-*`, or a full id `ms-sub`.
+            entry_id: its milliseconds, also as `ms-*`; or a full id, `ms-sub`; or, as in another
+                file, `ms#sequence`.
 
         Raises:
             NotSent: a full id that is not above all before it, or no number is left.
         """
         key, _ = pair
         if isinstance(entry_id, int):
-            ms, sub = entry_id, b"*"
+            ms, sub, numbered = entry_id, b"*", b""
         else:
-            text, _, sub = entry_id.partition(b"-")
+            text, numbered, sub = entry_id.partition(b"#")
+            if not numbered:
+                text, _, sub = entry_id.partition(b"-")
             ms = int(text)
         highest = self._of_key.get(key, 0)
         if sub == b"*":
             sequence = highest + 1
         else:
-            sequence = ms << 16 | int(sub)
+            sequence = int(sub) if numbered else ms << 16 | int(sub)
             if sequence <= self._highest.get(pair, -1):
                 raise NotSent(f"the id {ms}-{int(sub)} is not above the last one of its shard")
         if sequence > MAX_U64:

@@ -11,20 +11,9 @@ import pyarrow as pa
 
 from seastream_nb.file.format import Place
 from seastream_nb.file.frames import Frames, Pair
-from seastream_nb.keys import EntryId, NumberedId, shard_key
+from seastream_nb.keys import EntryId, shard_key
 from seastream_nb.message import Origin
 from seastream_nb.page import Numbers, Page, Pairs
-
-
-def id_of(sequence: int, ms: int) -> EntryId:
-    """The id of a message in a file.
-
-    >>> id_of(327683, 5), id_of(3, 5)
-    (EntryId(ms=5, sub=3), NumberedId(ms=5, sub=3))
-    """
-    if sequence >> 16 == ms:
-        return EntryId(ms, sequence & 0xFFFF)
-    return NumberedId(ms, sequence)
 
 
 def origin_of(pair: Pair, *, apart: bool = False) -> Origin:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self
 
 from seastream_nb.errors import ConfigError, Unsupported
@@ -13,7 +13,7 @@ from seastream_nb.file.handle import Create
 from seastream_nb.file.legal import MAX_PAYLOAD
 from seastream_nb.file.session import Place, Session, session_of
 from seastream_nb.file.writer import BEACON_INTERVAL, FILE_SIZE_LIMIT
-from seastream_nb.keys import EntryId, StreamKey, shard_key
+from seastream_nb.keys import EntryId, NumberedId, StreamKey, shard_key
 from seastream_nb.message import NS_PER_MS, Origin
 from seastream_nb.options import ConnectOptions, ProducerOptions
 from seastream_nb.producing import ProducerCore
@@ -114,6 +114,18 @@ class FileProducer(ProducerCore):
         if not 0 <= ms <= LAST_MS:
             raise ConfigError(f"a time of {ms:,} ms: a file holds times from 1970 to 9999")
         return b"%d-*" % ms
+
+    def full_id(self, entry_id: EntryId) -> bytes:
+        """The same sequence number and time as in another file, or as a server has them."""
+        if isinstance(entry_id, NumberedId):
+            return b"%d#%d" % entry_id
+        return entry_id.wire()
+
+    async def ends(self, places: Sequence[tuple[str, int | None]]) -> list[EntryId | None]:
+        """The highest sequence number of each stream and shard, as an id; None where none is."""
+        highest = self._session.highest()
+        found = [highest.get((StreamKey(key), shard or 0)) for key, shard in places]
+        return [None if each is None else EntryId.from_sequence(each) for each in found]
 
     async def flush(self) -> None:
         """Wait until every earlier send is written.

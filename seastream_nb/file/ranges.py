@@ -34,6 +34,7 @@ class FileExtent(Extent):
     Attributes:
         stop: where the first message that is not in those bytes begins.
         torn: the same, where the file ends inside of it.
+        ends_stream: whether the last thing in those bytes is the mark that nothing follows.
         siblings: the shards of the same stream that are known; None for one shard by its key.
         message_field: the name by which payloads are asked for.
     """
@@ -43,6 +44,7 @@ class FileExtent(Extent):
     size: int
     stop: int
     torn: int | None
+    ends_stream: bool
     siblings: frozenset[int] | None
     message_field: bytes
     notices: Notices = field(default_factory=Notices)

@@ -53,6 +53,10 @@ class Session:
         self._turn = asyncio.Lock()
         self._writing = asyncio.create_task(self._write_all(), name="seastream file")
 
+    def highest(self) -> dict[Pair, int]:
+        """The highest sequence number of each stream and shard."""
+        return self._numbering.highest()
+
     def join(self, limit: int) -> Outbox[OutgoingBatch]:
         """A queue of at most `limit` bytes for one more producer."""
         self._members += 1

@@ -32,15 +32,17 @@ from seastream_nb.file.blocks import FileBlocks
 from seastream_nb.file.format import INTERNAL_KEY
 from seastream_nb.file.frames import Pair
 from seastream_nb.file.handle import identity, make_sure
-from seastream_nb.file.page import FilePage, origin_of
+from seastream_nb.file.live import FileLive
+from seastream_nb.file.page import origin_of
 from seastream_nb.file.producer import FileProducer
 from seastream_nb.file.ranges import FileExtent, FileRangeReader, Notices
 from seastream_nb.file.survey import ShardFacts, Survey, newest_ms
 from seastream_nb.keys import EntryId, is_legal, key_text, split_shard
 from seastream_nb.message import NS_PER_MS, Origin, utc_datetime
 from seastream_nb.options import ConnectOptions, ProducerOptions
+from seastream_nb.page import Page
 from seastream_nb.quantities import Duration
-from seastream_nb.query import Extent, Pinned, ShardRange
+from seastream_nb.query import Extent, Pinned, Query, ShardRange
 from seastream_nb.times import When
 
 
@@ -95,7 +97,8 @@ class FileStreamer:
             return Pinned(extents=tuple(map(_empty, keys)), now_ns=self.options.now or 0)
         size = survey.blocks.size()
         facts = survey.facts(size, of=frozenset(_pair_of(key)[0] for key in keys))
-        torn = None if live else survey.torn(size)
+        tail = survey.tail(size)
+        torn = None if live else tail.torn
         if torn is not None and self.options.torn_tail == "raise":
             raise FileFormatError(f"{self.path} ends inside a message", offset=torn)
         newest = newest_ms(facts)
@@ -117,8 +120,9 @@ class FileStreamer:
                     survey=survey,
                     pair=pair,
                     size=size,
-                    stop=survey.stop(size),
+                    stop=tail.stop,
                     torn=torn,
+                    ends_stream=tail.ends_stream,
                     siblings=siblings,
                     message_field=self.options.field,
                     notices=notices,
@@ -159,6 +163,15 @@ class FileStreamer:
         assert isinstance(extent, FileExtent)
         return FileRangeReader(extent, shard, reverse=reverse)
 
+    def live(self, query: Query, pinned: Pinned) -> FileLive:
+        """What is appended after the pinned end, to any shard of the query's streams."""
+
+        def origin(pair: Pair) -> Origin | None:
+            found = (self._pairs(key, [pair]).get(pair) for key in query.keys)
+            return next((each for each in found if each is not None), None)
+
+        return FileLive(self.path, query, pinned, origin, self.options.field)
+
     async def info(self, key: bytes) -> StreamInfo:
         """What the file holds of one stream; `bytes` are those of the payloads.
 
@@ -176,10 +189,10 @@ class FileStreamer:
         survey = self._surveyed()
         return {} if survey is None else survey.facts(survey.blocks.size(), exact=True)
 
-    async def fetch(self, key: bytes, ids: Sequence[EntryId]) -> list[FilePage]:
+    async def fetch(self, key: bytes, ids: Sequence[EntryId]) -> list[Page]:
         """The messages with these ids, from every shard: one page for each that exists."""
         pinned = await self.pin([key])
-        found = []
+        found: list[Page] = []
         for extent in pinned.extents:
             for each in ids if isinstance(extent, FileExtent) else ():
                 reader = self.read(ShardRange(extent=extent, start=each, end=each))

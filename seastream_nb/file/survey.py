@@ -22,7 +22,7 @@ import numpy as np
 from seastream_nb.file.blocks import FileBlocks
 from seastream_nb.file.format import INTERNAL_KEY, Marker, markers_per_beacon
 from seastream_nb.file.frames import Frames, Pair
-from seastream_nb.file.page import id_of
+from seastream_nb.file.numbering import id_of
 from seastream_nb.keys import MAX_U64, EntryId
 
 # A file of so many blocks is read through rather than searched.
@@ -82,15 +82,9 @@ class Survey:
             self._known = size, True, known
         return known
 
-    def torn(self, size: int) -> int | None:
-        """Where the message begins that the file ends inside of."""
-        count = self.blocks.count(size)
-        return self.blocks.block(count - 1, size).torn
-
-    def stop(self, size: int) -> int:
-        """Where the first message begins that is not in the first `size` bytes."""
-        count = self.blocks.count(size)
-        return self.blocks.block(count - 1, size).stop
+    def tail(self, size: int) -> Frames:
+        """The last block of the first `size` bytes."""
+        return self.blocks.block(self.blocks.count(size) - 1, size)
 
     def distrust(self) -> None:
         """Read the file through the next time."""
@@ -134,7 +128,11 @@ class Survey:
         return before, after
 
     def _highest(self, pair: Pair, block: int, size: int) -> int | None:
-        """The highest time of a shard before a block; -1 if it has none, None if nothing tells."""
+        """The highest time of a shard before a block; None where the beacon does not tell.
+
+        One that does not name the shard tells nothing: SeaStreamer forgets what was in a file
+        that it opens again.
+        """
         boundary = block * self.blocks.block_bytes
         if boundary % self.blocks.header.interval:
             return None
@@ -144,7 +142,7 @@ class Survey:
         for marker in found[2]:
             if marker.place[:2] == pair:
                 return marker.place.ms
-        return -1 if self._names_all(found[2]) else None
+        return None
 
     def _names_all(self, markers: list[Marker]) -> bool:
         return len(markers) < markers_per_beacon(self.blocks.header.interval)
