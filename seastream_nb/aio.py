@@ -26,6 +26,7 @@ from seastream_nb.facade import (
     require_count,
     wait_until,
 )
+from seastream_nb.file.exporting import to_ss
 from seastream_nb.listing import Catalog
 from seastream_nb.members import awaiting, awaiting_call, awaiting_iter
 from seastream_nb.message import Message, Payload
@@ -188,6 +189,7 @@ class AsyncStream(StreamBuilders):
     groups = awaiting(StreamCore.groups)
     consumers = awaiting(StreamCore.consumers)
     pending = awaiting(StreamCore.pending)
+    to_ss = awaiting_call(to_ss)
     to_parquet = awaiting_call(to_parquet)
     replay_to = awaiting_call(replay_to)
     pages = awaiting_iter(StreamCore.pages)

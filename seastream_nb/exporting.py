@@ -164,7 +164,7 @@ class _Export:
         # A crash may have left a piece of a line.
         await in_thread(partial(folder.save, manifest))
         shaper = self._stream.shaper(fixed=manifest.schema)
-        reading = self._going_on(manifest, now)
+        reading = going_on(self._stream, manifest, now)
         filling = _Filling(folder, manifest, reading, partial(self._file, inside=True))
         schema = shaper.schema()
         files = Files(
@@ -187,14 +187,6 @@ class _Export:
             ends=tuple(map(PinnedEnd.of, now.extents)),
             schema=shaper.fixed,
         )
-
-    def _going_on(self, manifest: Manifest, now: Pinned) -> Reading:
-        """What is left to be read, from the last row on: that one is left out later."""
-        query = _left(self._stream.query, manifest)
-        reading = Reading(self._stream.source, query, manifest.pinned(now))
-        if manifest.place.last is not None:
-            reading.begin_at(manifest.place.last)
-        return reading
 
 
 class _Filling:
@@ -228,6 +220,19 @@ class _Filling:
         self._manifest = replace(self._manifest, finished=True, complete=complete)
         await in_thread(partial(self._folder.save, self._manifest))
         return self._manifest
+
+
+def going_on(stream: StreamCore, manifest: Manifest, now: Pinned) -> Reading:
+    """What is left to be read, from the last row on: that one is left out by the place.
+
+    Raises:
+        StreamReset: the stream is another one than when the export began.
+    """
+    query = _left(stream.query, manifest)
+    reading = Reading(stream.source, query, manifest.pinned(now))
+    if manifest.place.last is not None:
+        reading.begin_at(manifest.place.last)
+    return reading
 
 
 def _left(query: Query, manifest: Manifest) -> Query:
