@@ -15,7 +15,6 @@ from seastream_nb import checks
 from seastream_nb.checks import named
 from seastream_nb.errors import StreamError
 from seastream_nb.export import ExportReport
-from seastream_nb.exporting import going_on
 from seastream_nb.file import bulk
 from seastream_nb.file.blocks import FileBlocks
 from seastream_nb.file.format import INTERNAL_KEY
@@ -29,6 +28,7 @@ from seastream_nb.manifest import ExportedFile, Manifest, PinnedEnd, Place, ques
 from seastream_nb.progress import Progress
 from seastream_nb.query import Pinned
 from seastream_nb.reading import Reading
+from seastream_nb.resuming import Left, going_on
 from seastream_nb.rows import Rows
 from seastream_nb.stream import StreamCore
 from seastream_nb.target import in_thread
@@ -113,13 +113,13 @@ class _Writing:
         manifest.require(question(self._stream.query), None)
         if manifest.lost(self._now):
             manifest = replace(manifest, complete=False)
-        reading = going_on(self._stream, manifest, self._now)
+        reading, left = going_on(self._stream, manifest, self._now)
         # What is there already is read once more, too.
         if manifest.rows + sum(map(expected_entries, reading.plan.ranges)) >= MANY:
             await in_thread(bulk.load)
         await in_thread(partial(self._part.begin, manifest))
         self._manifest, self._place = manifest, manifest.place.copy()
-        await self._write(reading, progress)
+        await self._write(reading, left, progress)
         reading.warn_if_never_a_message(key_text(self._stream.query.keys[0]))
         manifest = await in_thread(partial(self._piece, complete=reading.complete))
         size = await in_thread(self._part.finish)
@@ -145,15 +145,13 @@ class _Writing:
             schema=pa.schema([]),
         )
 
-    async def _write(self, reading: Reading, progress: bool | None) -> None:
-        skipped = self._place.copy()
+    async def _write(self, reading: Reading, left: Left, progress: bool | None) -> None:
         self._due = _now() + PIECE_SECONDS
         async with aclosing(reading.shaped(self._stream.shaper())) as parts:
             with Progress(reading, progress):
                 async for rows, _ in parts:
-                    if skipped.last is not None:
-                        left = skipped.left_of(rows)
-                        rows = rows if len(left) == len(rows) else rows.take(left)
+                    new = left(rows)
+                    rows = rows if len(new) == len(rows) else rows.take(new)
                     if len(rows):
                         await self._add(rows, complete=reading.complete)
 
