@@ -27,6 +27,8 @@ from seastream_nb.facade import (
     require_count,
     wait_until,
 )
+from seastream_nb.file.exporting import to_ss
+from seastream_nb.file.recording import record
 from seastream_nb.listing import Catalog
 from seastream_nb.members import awaiting, awaiting_call, awaiting_iter
 from seastream_nb.message import Message, Payload
@@ -189,6 +191,8 @@ class AsyncStream(StreamBuilders):
     groups = awaiting(StreamCore.groups)
     consumers = awaiting(StreamCore.consumers)
     pending = awaiting(StreamCore.pending)
+    to_ss = awaiting_call(to_ss)
+    record = awaiting_call(record)
     to_parquet = awaiting_call(to_parquet)
     replay_to = awaiting_call(replay_to)
     pages = awaiting_iter(StreamCore.pages)

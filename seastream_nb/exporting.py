@@ -19,8 +19,9 @@ from seastream_nb.frame import Shaper
 from seastream_nb.manifest import ExportedFile, Manifest, PinnedEnd, Place, question
 from seastream_nb.parquet import COMPRESSIONS, Files, ParquetFile, Partition
 from seastream_nb.progress import Progress
-from seastream_nb.query import Pinned, Query
+from seastream_nb.query import Pinned
 from seastream_nb.reading import Reading
+from seastream_nb.resuming import Left, going_on
 from seastream_nb.stream import StreamCore
 from seastream_nb.target import exists, in_thread
 
@@ -164,7 +165,7 @@ class _Export:
         # A crash may have left a piece of a line.
         await in_thread(partial(folder.save, manifest))
         shaper = self._stream.shaper(fixed=manifest.schema)
-        reading = self._going_on(manifest, now)
+        reading, left = going_on(self._stream, manifest, now)
         filling = _Filling(folder, manifest, reading, partial(self._file, inside=True))
         schema = shaper.schema()
         files = Files(
@@ -176,7 +177,7 @@ class _Export:
             most_rows=rows_per_file,
             place=manifest.place.copy(),
         )
-        await _run(reading, shaper, files, manifest.place.copy(), progress)
+        await _run(reading, shaper, files, left, progress)
         return await filling.close()
 
     def _begun(self, by: Partition | None, now: Pinned, shaper: Shaper) -> Manifest:
@@ -187,14 +188,6 @@ class _Export:
             ends=tuple(map(PinnedEnd.of, now.extents)),
             schema=shaper.fixed,
         )
-
-    def _going_on(self, manifest: Manifest, now: Pinned) -> Reading:
-        """What is left to be read, from the last row on: that one is left out later."""
-        query = _left(self._stream.query, manifest)
-        reading = Reading(self._stream.source, query, manifest.pinned(now))
-        if manifest.place.last is not None:
-            reading.begin_at(manifest.place.last)
-        return reading
 
 
 class _Filling:
@@ -230,28 +223,17 @@ class _Filling:
         return self._manifest
 
 
-def _left(query: Query, manifest: Manifest) -> Query:
-    """The query, with as many messages counted as there are to come."""
-    again = manifest.place.given.total()  # rows of the last id, which are read once more
-    if query.first is not None:
-        return replace(query, first=query.first - manifest.rows + again)
-    if query.last is not None:
-        return replace(query, last=query.last - manifest.rows + again)
-    return query
-
-
 async def _run(
-    reading: Reading, shaper: Shaper, files: Files, place: Place | None, progress: bool | None
+    reading: Reading, shaper: Shaper, files: Files, left: Left | None, progress: bool | None
 ) -> None:
-    """Read everything into files; `place` is where an earlier run ended."""
+    """Read everything into files; `left` says what an earlier run did not write."""
     try:
         async with aclosing(reading.shaped(shaper)) as parts:
             with Progress(reading, progress):
                 async for rows, decoded in parts:
-                    if place is not None and place.last is not None:
-                        left = place.left_of(rows)
-                        if len(left) < len(rows):
-                            rows, decoded = rows.take(left), decoded.take(pa.array(left))
+                    new = None if left is None else left(rows)
+                    if new is not None and len(new) < len(rows):
+                        rows, decoded = rows.take(new), decoded.take(pa.array(new))
                     if len(rows):
                         await files.add(rows, decoded)
         if files.place.last is None:

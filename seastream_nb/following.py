@@ -60,6 +60,11 @@ class Following:
         self._warned = False
         self._came = 0  # entries of the last reply
 
+    @property
+    def complete(self) -> bool:
+        """False when entries were noticed to be gone before they were read."""
+        return not self._warned
+
     async def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:
         """The past, then what comes."""
         self._shaper = await self._shaper_of_the_past()

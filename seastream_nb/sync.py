@@ -27,6 +27,8 @@ from seastream_nb.facade import (
     require_count,
     wait_until,
 )
+from seastream_nb.file.exporting import to_ss
+from seastream_nb.file.recording import record
 from seastream_nb.listing import Catalog
 from seastream_nb.members import blocking, blocking_call, blocking_iter
 from seastream_nb.message import Message, Payload, payload_bytes
@@ -165,6 +167,8 @@ class Stream(StreamBuilders):
     groups = blocking(StreamCore.groups)
     consumers = blocking(StreamCore.consumers)
     pending = blocking(StreamCore.pending)
+    to_ss = blocking_call(to_ss)
+    record = blocking_call(record)
     to_parquet = blocking_call(to_parquet)
     replay_to = blocking_call(replay_to)
     pages = blocking_iter(StreamCore.pages)

@@ -49,8 +49,7 @@ class Target:
                 self.file.flush()
                 os.fsync(self.file.fileno())
                 size = os.fstat(self.file.fileno()).st_size
-                self._name()
-                sync_folder(self.path.parent)
+                named(self._beside, self.path, overwrite=self._overwrite)
                 return size
         finally:
             self.discard()
@@ -60,20 +59,6 @@ class Target:
         with suppress(OSError):  # a full disk fails again at closing
             self.file.close()
         self._beside.unlink(missing_ok=True)
-
-    def _name(self) -> None:
-        if self._overwrite:
-            self._beside.replace(self.path)
-            return
-        try:
-            # Unlike a rename, a link fails where there is something already.
-            os.link(self._beside, self.path)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            if self.path.exists():
-                raise FileExistsError from None
-            self._beside.replace(self.path)
 
 
 @contextmanager
@@ -108,6 +93,28 @@ def told(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise FileError(error.errno, f"{path} cannot be written: {error.strerror}") from error
+
+
+def named(beside: Path, path: Path, *, overwrite: bool) -> None:
+    """Give a file in the same folder its name, for good.
+
+    Raises:
+        FileExistsError: there is something of that name, and it is not to be overwritten.
+    """
+    if overwrite:
+        beside.replace(path)
+    else:
+        try:
+            # Unlike a rename, a link fails where there is something already.
+            os.link(beside, path)
+            beside.unlink()
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if path.exists():
+                raise FileExistsError from None
+            beside.replace(path)
+    sync_folder(path.parent)
 
 
 def exists(path: Path) -> ExportExists:

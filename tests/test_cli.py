@@ -18,7 +18,19 @@ from tests.commands import SEASTREAM, failed, run
 if TYPE_CHECKING:
     import redis
 
-COMMANDS = ("demo", "ls", "info", "read", "tail", "trim", "decode", "verify", "repair")
+COMMANDS = (
+    "demo",
+    "ls",
+    "info",
+    "read",
+    "tail",
+    "dump",
+    "record",
+    "trim",
+    "decode",
+    "verify",
+    "repair",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -43,6 +55,8 @@ def test_help_lists_every_command_and_the_version_is_the_packages() -> None:
         ["read", "ticks", "--nonsense"],
         ["read", "ticks", "--limit", "-1"],
         ["read"],
+        ["dump", "no.ss"],
+        ["record", "ticks", "no.ss", "-n", "0"],
     ],
 )
 def test_wrong_usage_has_status_2_and_says_so_on_stderr(arguments: list[str]) -> None:
@@ -71,6 +85,8 @@ def test_the_module_runs_as_a_program_of_that_name() -> None:
         ["read", "ticks", "--first", "1", "--last", "1"],
         ["read", "ticks", "--text", "--fields"],
         ["trim", "ticks"],
+        ["dump", "ticks", "no.ss", "--reference-bounds", "--since", "-1h"],
+        ["record", "ticks", "no.ss", "--for", "soon"],
         ["trim", "ticks", "--max-len", "1", "--before", "-1h"],
     ],
 )

@@ -88,6 +88,19 @@ _add(
     "seastream tail ticks --follow --json-payload",
 )
 _add(
+    "dump",
+    streams.dump,
+    "seastream dump ticks ticks.ss --since 2026-11-22 --until 2026-11-23",
+    "seastream dump ticks orders both.ss --resume",
+    "seastream dump ticks - | ssh archive 'cat > ticks.ss'",
+)
+_add(
+    "record",
+    streams.record,
+    "seastream record ticks ticks.ss --for 10m",
+    "seastream record ticks ticks.ss --since latest -n 1000",
+)
+_add(
     "trim",
     streams.trim,
     "seastream trim ticks --max-len 1000000",

@@ -45,7 +45,38 @@ Pattern = Annotated[
     Argument(metavar="PATTERN", help="A glob pattern for stream keys.", show_default=False),
 ]
 
+Keys = Annotated[
+    list[str], Argument(metavar="KEY...", help="The stream, or several.", show_default=False)
+]
+
+# Where they go.
+ExportFile = Annotated[
+    Path,
+    Argument(metavar="FILE", help="The .ss file; - for a pipe after this.", show_default=False),
+]
+RecordFile = Annotated[Path, Argument(metavar="FILE", help="The .ss file.", show_default=False)]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace a file that is there.")]
+Resume = Annotated[
+    bool,
+    Option("--resume", help="Go on where a stopped run left FILE.part, and leave it when stopped."),
+]
+For = Annotated[
+    str | None,
+    Option("--for", metavar="W", help="How long, such as 10m.", show_default=False),
+]
+Most = Annotated[
+    int | None, Option("-n", min=1, metavar="N", help="At most N messages.", show_default=False)
+]
+
 # Which messages.
+ReferenceBounds = Annotated[
+    bool,
+    Option(
+        "--reference-bounds",
+        help="Read --since and --until as SeaStreamer's own tool does: in UTC, messages of the "
+        "millisecond of --since are out, those of --until in.",
+    ),
+]
 Since = Annotated[
     str | None,
     Option(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,15 +17,23 @@ from seastream_nb.cli.options import (
     Count,
     EveryField,
     Exact,
+    ExportFile,
     First,
     Follow,
+    For,
     From,
     JsonPayload,
     Key,
+    Keys,
     Last,
     Limit,
     MaxLen,
+    Most,
+    Overwrite,
     Pattern,
+    RecordFile,
+    ReferenceBounds,
+    Resume,
     Shards,
     Since,
     Text,
@@ -33,14 +43,20 @@ from seastream_nb.cli.output import (
     RowTables,
     cell,
     json_lines,
+    note,
     print_bytes,
     print_json,
     print_table,
 )
 from seastream_nb.errors import ConfigError
+from seastream_nb.keys import EntryId
+from seastream_nb.message import NS_PER_MS
+from seastream_nb.times import Edge, Fixed, When, parse_when
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from seastream_nb.export import ExportReport
 
 # Rows of one table, and of one page that is read for it.
 PAGE_ROWS = 1_000
@@ -88,16 +104,9 @@ def read(
 ) -> None:
     """Print the messages of a range, in time order."""
     with _connected(target) as streamer:
-        stream = streamer[key]
-        if shard:
-            stream = stream.shard(*shard)
-        if since is not None:
-            stream = stream.since(since)
-        if until is not None:
-            stream = stream.until(until)
+        stream = _range(streamer[key], shard, since, until)
         stream = _decoded(stream, json_payload, text, every_field)
-        if last is not None:
-            stream = stream.last(int(last) if last.isdecimal() else last)
+        stream = _last(stream, last)
         if first is not None:
             stream = stream.first(first)
         _print_rows(_limited(stream.pages(PAGE_ROWS), limit), as_json)
@@ -118,6 +127,60 @@ def tail(
         stream = _decoded(streamer[key], json_payload, text, every_field).last(count)
         pages = stream.follow(page_size=PAGE_ROWS) if follow else stream.pages(PAGE_ROWS)
         _print_rows(pages, as_json)
+
+
+def dump(
+    keys: Keys,
+    file: ExportFile,
+    since: Since = None,
+    until: Until = None,
+    last: Last = None,
+    shard: Shards = None,
+    reference_bounds: ReferenceBounds = False,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    target: From = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a range of streams to an .ss file, lossless, up to what there is now.
+
+    The file appears when it is whole. A bar on stderr, in a terminal, says how far it is.
+    """
+    with _connected(target) as streamer:
+        begin, end = (_reference(since), _reference(until)) if reference_bounds else (since, until)
+        stream = _last(_range(streamer.stream(*keys), shard, begin, end), last)
+        if file == Path("-"):
+            _piped(stream)
+        else:
+            _show_report(stream.to_ss(file, overwrite=overwrite, resume=resume), as_json)
+
+
+def record(
+    keys: Keys,
+    file: RecordFile,
+    duration: For = None,
+    count: Most = None,
+    since: Since = None,
+    until: Until = None,
+    last: Last = None,
+    shard: Shards = None,
+    overwrite: Overwrite = False,
+    target: From = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow streams into an .ss file, until Ctrl-C: the past first, then what comes.
+
+    What comes is in the file at once, which is whole however this ends. --since latest leaves out
+    the past.
+    """
+    with _connected(target) as streamer:
+        stream = _last(_range(streamer.stream(*keys), shard, since, until), last)
+        try:
+            report = stream.record(file, duration=duration, messages=count, overwrite=overwrite)
+        except KeyboardInterrupt:
+            note(f"interrupted: {file} has what came")
+            raise
+        _show_report(report, as_json)
 
 
 def trim(
@@ -145,6 +208,60 @@ def _connected(target: str | None, *, read_only: bool = True) -> ss.Streamer:
     if target is not None and target.endswith(".ss") and "://" not in target:
         return ss.connect(Path(target), read_only=read_only)
     return ss.connect(target, read_only=read_only)
+
+
+def _range(
+    stream: ss.Stream, shards: list[int] | None, since: When | None, until: When | None
+) -> ss.Stream:
+    if shards:
+        stream = stream.shard(*shards)
+    if since is not None:
+        stream = stream.since(since)
+    return stream if until is None else stream.until(until)
+
+
+def _last(stream: ss.Stream, last: str | None) -> ss.Stream:
+    if last is None:
+        return stream
+    return stream.last(int(last) if last.isdecimal() else last)
+
+
+def _reference(when: str | None) -> When | None:
+    """Where a range begins or ends that SeaStreamer's tool reads: after the whole millisecond.
+
+    >>> _reference("2023-11-14T22:13:20.0009"), _reference("5-3"), _reference("latest")
+    (EntryId(ms=1700000000001, sub=0), EntryId(ms=6, sub=0), 'latest')
+    """
+    if when is None:
+        return None
+    moment = parse_when(when)
+    if not isinstance(moment, Fixed):
+        raise ConfigError(f"{when!r}: with --reference-bounds write a time with its date")
+    if isinstance(moment.position, Edge):
+        return when
+    if isinstance(moment.position, EntryId):
+        return EntryId(moment.position.ms + 1, 0)
+    return EntryId(max(0, moment.position.ns // NS_PER_MS + 1), 0)
+
+
+def _piped(stream: ss.Stream) -> None:
+    """The file on stdout, when it is whole."""
+    if sys.stdout.isatty():
+        raise ConfigError("a file is not for the terminal: name one, or put a pipe after this")
+    with tempfile.TemporaryDirectory() as folder:
+        report = stream.to_ss(Path(folder, "stdout.ss"))
+        with report.path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+
+
+def _show_report(report: ExportReport, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(report))
+        return
+    messages = "1 message" if report.messages == 1 else f"{report.messages:,} messages"
+    print_bytes([f"{messages}, {report.bytes:,} bytes in {report.path}\n".encode()])
+    if not report.complete:
+        note("warning: entries of the range were trimmed away before they were read")
 
 
 def _decoded(stream: ss.Stream, json_payload: bool, text: bool, every_field: bool) -> ss.Stream:
