@@ -21,7 +21,7 @@ from seastream_nb.redis import wire
 from seastream_nb.redis.commit import RULES, Acks, Leases, Ledger, chunks, count, joined
 from seastream_nb.redis.connection import refused
 from seastream_nb.redis.inbox import Inbox
-from seastream_nb.redis.pool import LinkPool
+from seastream_nb.redis.pool import LinkPool, waited_out
 from seastream_nb.redis.renewal import Renewal
 from seastream_nb.redis.resp import Refusal
 
@@ -216,6 +216,7 @@ class Membership:
 
         Raises:
             ServerError: a key holds no stream any more, so its acks mean nothing and are dropped.
+                Or the server takes no writes now, and they stay due.
         """
         blank, self._blank = self._blank, []
         todo = chunks(joined([acks, *blank]))
@@ -228,7 +229,7 @@ class Membership:
                 for (key, ids), reply in zip(part, replies, strict=True):
                     if isinstance(reply, Refusal):
                         error = refused(reply, f"{self._doing}, stream {key_text(key)!r}")
-                        if not isinstance(error, ServerError):
+                        if waited_out(reply) or not isinstance(error, ServerError):
                             raise error
                         refusals.append(error)
                     if self._leases is not None:
