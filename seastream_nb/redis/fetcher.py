@@ -18,13 +18,11 @@ from typing import Any, Generic
 
 from seastream_nb.errors import StreamError
 from seastream_nb.redis.aside import ASIDE_SECONDS, S, Shards
-from seastream_nb.redis.connection import Link, LinkLost, refused
+from seastream_nb.redis.connection import BLOCK_MS, Link, LinkLost, refused
 from seastream_nb.redis.inbox import Batch
 from seastream_nb.redis.pool import LinkPool, waited_out
 from seastream_nb.redis.resp import Refusal
 
-# A link that says nothing for longer than this and the timeout is dead.
-BLOCK_MS = 1_000
 # While whole pages come, the next one may be longer: up to so many entries, or bytes of payload.
 MOST_ENTRIES = 2_000
 MOST_BYTES = 4 * 2**20

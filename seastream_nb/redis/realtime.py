@@ -16,7 +16,8 @@ from seastream_nb.keys import FIRST_ID, EntryId
 from seastream_nb.redis import wire
 from seastream_nb.redis.aside import Shard
 from seastream_nb.redis.catalog import is_missing
-from seastream_nb.redis.fetcher import BLOCK_MS, Fetcher
+from seastream_nb.redis.connection import BLOCK_MS
+from seastream_nb.redis.fetcher import Fetcher
 from seastream_nb.redis.inbox import Batch
 from seastream_nb.redis.resp import Refusal
 
