@@ -20,7 +20,7 @@ from seastream_nb.file.blocks import FileBlocks
 from seastream_nb.file.format import INTERNAL_KEY
 from seastream_nb.file.frames import Frames
 from seastream_nb.file.holding import columns_of, holdable
-from seastream_nb.file.page import id_of
+from seastream_nb.file.numbering import id_of
 from seastream_nb.file.part import Part, require_free
 from seastream_nb.guard import expected_entries
 from seastream_nb.keys import EntryId, key_text

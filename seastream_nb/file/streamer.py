@@ -265,6 +265,12 @@ class FileStreamer:
                 raise
         return producer
 
+    async def consumer(self, *keys: str | bytes, **options: Any) -> NoReturn:
+        """Not yet for files."""
+        raise Unsupported(
+            f"{self.url}: consumers of files are not available yet: follow() reads on"
+        )
+
     # What only servers have.
 
     async def claim(

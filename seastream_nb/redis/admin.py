@@ -20,9 +20,9 @@ from seastream_nb.page import ListPage
 from seastream_nb.quantities import Duration
 from seastream_nb.redis import catalog
 from seastream_nb.redis.claims import Claimed
+from seastream_nb.redis.commit import IDS_AT_ONCE
 from seastream_nb.redis.groups import (
     ENTRIES_AT_ONCE,
-    IDS_AT_ONCE,
     Facts,
     consumer_facts,
     require_consumer,

@@ -7,12 +7,13 @@ once, as long as others are read. No I/O, and no clock: whoever asks says what t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from seastream_nb.errors import StreamError
 from seastream_nb.keys import FIRST_ID, EntryId
 from seastream_nb.message import Origin
+from seastream_nb.redis.followed import Growth
 
 # How long a shard that was refused is left alone.
 ASIDE_SECONDS = 0.5
@@ -28,6 +29,7 @@ class Shard:
         told: whether the user knows.
         retry_at: when to look again, in the loop's time.
         reached: whether the stream has held the position, as none must have after a seek.
+        growth: what came of it, and was said of it, since reading began.
         awaited: whether it is missing and its absence is no error: it was there, or may come.
     """
 
@@ -37,6 +39,7 @@ class Shard:
     told: bool = False
     retry_at: float = 0.0
     reached: bool = False
+    growth: Growth = field(default_factory=Growth)
     awaited: bool = False
 
 

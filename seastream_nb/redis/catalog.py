@@ -106,7 +106,7 @@ async def extents(
     return [
         Extent(origin=origin)
         if is_missing(reply)
-        else _extent(origin, accepted(reply, f"looking at {key_text(origin.key)!r}"))
+        else extent_of(origin, accepted(reply, f"looking at {key_text(origin.key)!r}"))
         for origin, reply in zip(origins, replies, strict=True)
     ]
 
@@ -116,7 +116,8 @@ def is_missing(reply: Any) -> bool:
     return isinstance(reply, Refusal) and "no such key" in str(reply)
 
 
-def _extent(origin: Origin, reply: Any) -> Extent:
+def extent_of(origin: Origin, reply: Any) -> Extent:
+    """What a shard holds, as XINFO STREAM tells it."""
     facts = wire.pairs(reply)
     first, last = facts[b"first-entry"], facts[b"last-entry"]
     ends = [entry for entry in (first, last) if entry]
@@ -204,7 +205,7 @@ async def _look(pool: LinkPool, origins: Sequence[Origin], doing: str) -> list[_
         ]
         replies = await pool.replies(commands, doing=doing)
         for origin, facts, usage in zip(chunk, replies[0::2], replies[1::2], strict=True):
-            extent = facts if isinstance(facts, Refusal) else _extent(origin, facts)
+            extent = facts if isinstance(facts, Refusal) else extent_of(origin, facts)
             shard = _Shard(origin, extent, usage if isinstance(usage, int) else None)
             # Where XINFO is denied, a key that takes no memory is one that does not exist.
             if not (is_missing(facts) or (shard.refused("NOPERM") and usage is None)):

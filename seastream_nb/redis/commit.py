@@ -18,8 +18,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-# How many ids one XACK or XCLAIM names: the server does nothing else meanwhile.
-MOST_IDS = 1_000
+# How many ids one command names or asks for: the server does nothing else meanwhile.
+IDS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,9 @@ def joined(parts: Iterable[Acks]) -> Acks:
 def chunks(acks: Acks) -> list[tuple[bytes, list[bytes]]]:
     """The same in parts that are small enough for one command."""
     return [
-        (key, ids[start : start + MOST_IDS])
+        (key, ids[start : start + IDS_AT_ONCE])
         for key, ids in acks.items()
-        for start in range(0, len(ids), MOST_IDS)
+        for start in range(0, len(ids), IDS_AT_ONCE)
     ]
 
 

@@ -28,6 +28,9 @@ from seastream_nb.redis.opening import Address, open_transport
 from seastream_nb.redis.resp import ProtocolError, Refusal, ReplyBuffer, ReplyKind
 from seastream_nb.redis.wire import Argument, pack
 
+# How long a read waits at the server. A link silent for longer than this and the timeout is dead.
+BLOCK_MS = 1_000
+
 _DENIED = ("NOAUTH", "WRONGPASS", "NOPERM")
 
 

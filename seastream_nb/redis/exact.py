@@ -27,7 +27,7 @@ from seastream_nb.outbox import Outbox
 from seastream_nb.redis import readback
 from seastream_nb.redis.batch import RedisBatch
 from seastream_nb.redis.connection import Link, LinkLost
-from seastream_nb.redis.pool import LinkPool
+from seastream_nb.redis.pool import LinkPool, waited_out
 from seastream_nb.redis.readback import Found, Identity
 from seastream_nb.redis.resp import Refusal
 from seastream_nb.redis.writer import BATCHES_IN_FLIGHT, OutboxWorker
@@ -109,7 +109,7 @@ class ExactWriter(OutboxWorker):
         else:
             attempts = batch.attempts()
             for at, reply in zip(asked, replies, strict=False):
-                if readback.waited_out(reply):
+                if waited_out(reply):
                     self._trouble = str(reply)
                 elif isinstance(reply, Refusal):
                     batch.known[at] = NotSent(f"{attempts[at]}: {reply}")

@@ -19,12 +19,10 @@ from typing import Any, Generic
 from seastream_nb.errors import StreamError
 from seastream_nb.inbox import Batch
 from seastream_nb.redis.aside import ASIDE_SECONDS, S, Shards
-from seastream_nb.redis.connection import Link, LinkLost, refused
-from seastream_nb.redis.pool import LinkPool, not_yet
+from seastream_nb.redis.connection import BLOCK_MS, Link, LinkLost, refused
+from seastream_nb.redis.pool import LinkPool, waited_out
 from seastream_nb.redis.resp import Refusal
 
-# A link that says nothing for longer than this and the timeout is dead.
-BLOCK_MS = 1_000
 # While whole pages come, the next one may be longer: up to so many entries, or bytes of payload.
 MOST_ENTRIES = 2_000
 MOST_BYTES = 4 * 2**20
@@ -238,7 +236,7 @@ class Fetcher(ABC, Generic[S]):
         except asyncio.CancelledError:
             link.drop("nobody waits for its reply")
             raise
-        trouble = next(filter(_elsewhere, replies), None)
+        trouble = next(filter(waited_out, replies), None)
         if trouble is not None:
             # A replica stays one: whoever answers at the address next may be the primary.
             link.drop(str(trouble))
@@ -330,8 +328,3 @@ class Fetcher(ABC, Generic[S]):
         with suppress(TimeoutError):
             async with asyncio.timeout(ASIDE_SECONDS if self._shards.aside else None):
                 await self._demand.change()
-
-
-def _elsewhere(reply: Any) -> bool:
-    """Whether the server did nothing because it starts, or is no primary any more."""
-    return not_yet(reply) or (isinstance(reply, Refusal) and str(reply).startswith("READONLY"))

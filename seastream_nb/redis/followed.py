@@ -2,12 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from seastream_nb.errors import StreamReset
 from seastream_nb.keys import FIRST_ID, EntryId, key_text
 from seastream_nb.page import Page
 from seastream_nb.query import Bounds, Extent
+
+
+@dataclass
+class Growth:
+    """What a server's facts about a stream can only grow from, as long as it is the same stream.
+
+    Attributes:
+        last: the highest id that was seen.
+        added: how many entries there ever were, as the server last counted; 0 if it does not.
+        received: how many entries there were at least, by what came.
+
+    >>> from seastream_nb.message import Origin
+    >>> grown = Growth(EntryId(5, 0), added=3, received=3)
+    >>> anew = Extent(origin=Origin("s", 0, b"s", 1_000_000), end=EntryId(9, 0), length=1, added=1)
+    >>> grown.disagrees(anew, EntryId(5, 0))
+    True
+    """
+
+    last: EntryId = FIRST_ID
+    added: int = 0
+    received: int = 0
+
+    def take(self, last: EntryId, count: int) -> None:
+        """Entries came."""
+        self.last = last
+        self.received += count
+
+    def see(self, now: Extent) -> None:
+        """The server said this of the same stream."""
+        self.last = now.end or FIRST_ID
+        self.added = now.added or 0
+
+    def disagrees(self, now: Extent, position: EntryId, unread: int = 0) -> bool:
+        """Whether this cannot be the stream of before, read up to a position.
+
+        `unread` is how many more entries than came there must be at least.
+        """
+        if now.end is None or now.end < self.last:
+            return True
+        if now.added is None:
+            return False
+        if now.added < max(self.added, self.received + unread):
+            return True
+        # Nothing was ever taken out of it, and yet it begins behind what was read.
+        untouched = now.added == now.length and self.received > 0
+        return untouched and now.first is not None and now.first > position
 
 
 class FollowedShard:
@@ -26,12 +74,10 @@ class FollowedShard:
         self.exists = extent.end is not None
         self.position = max(extent.end or FIRST_ID, bounds.start(extent).previous())
         self._stop = bounds.stop(extent.origin.unit_ns)
-        # What the server's facts can only grow from, as long as it is the same stream.
-        self._last = extent.end or FIRST_ID
-        self._added = extent.added or 0
-        self._received = self._added
+        added = extent.added or 0
+        self._growth = Growth(extent.end or FIRST_ID, added, added)
         # Entries before the range are passed over, and then nothing can be counted.
-        self._counted = self.position == self._last
+        self._counted = self.position == self._growth.last
         self.complete = True
 
     @property
@@ -42,8 +88,8 @@ class FollowedShard:
     def take(self, page: Page) -> Page:
         """Go on behind a page that came; the part of it that is in the range."""
         self.exists = True
-        self.position = self._last = page.entry_id(-1)
-        self._received += len(page)
+        self.position = page.entry_id(-1)
+        self._growth.take(self.position, len(page))
         stop = self._stop
         if stop is None or self.position < stop:
             return page
@@ -68,22 +114,11 @@ class FollowedShard:
             if self.exists:
                 raise StreamReset(f"following {key!r}: the stream was deleted; {again}")
             return
-        if now.end < self._last or self._disagrees(now, now.end):
+        unread = self._counted and now.end > self.position
+        if self._growth.disagrees(now, self.position, unread):
             raise StreamReset(f"following {key!r}: the stream was deleted and made anew; {again}")
         self.exists = True
-        self._last = now.end
-        self._added = now.added or 0
+        self._growth.see(now)
         if self._counted and not self.done and now.added is not None:
             there = now.length if self.position < now.end else 0
-            self.complete = self.complete and now.added - self._received <= there
-
-    def _disagrees(self, now: Extent, end: EntryId) -> bool:
-        """Whether entries that were there cannot have been in a stream with these counts."""
-        if now.added is None:
-            return False
-        unread = self._counted and end > self.position
-        if now.added < max(self._added, self._received + unread):
-            return True
-        # Nothing was ever taken out of it, and yet it begins behind what was read.
-        untouched = now.added == now.length and self._received > 0
-        return untouched and now.first is not None and now.first > self.position
+            self.complete = self.complete and now.added - self._growth.received <= there

@@ -23,8 +23,8 @@ from seastream_nb.keys import FIRST_ID, EntryId
 from seastream_nb.redis import wire
 from seastream_nb.redis.aside import Shard
 from seastream_nb.redis.claims import Claimed, Claims
-from seastream_nb.redis.connection import Link, accepted, refused
-from seastream_nb.redis.fetcher import BLOCK_MS, Fetcher
+from seastream_nb.redis.connection import BLOCK_MS, Link, accepted, refused
+from seastream_nb.redis.fetcher import Fetcher
 from seastream_nb.redis.membership import Membership
 from seastream_nb.redis.readback import Identity, ask, introduce, kill
 from seastream_nb.redis.resp import Refusal

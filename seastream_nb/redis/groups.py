@@ -19,15 +19,14 @@ from seastream_nb.keys import EntryId, key_text
 from seastream_nb.message import Origin, utc_datetime
 from seastream_nb.page import ListPage
 from seastream_nb.redis import catalog, wire
+from seastream_nb.redis.commit import IDS_AT_ONCE
 from seastream_nb.redis.connection import accepted
 from seastream_nb.redis.lag import lags
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.resp import Refusal
 from seastream_nb.redis.wire import Argument
 
-# How many pending entries one command asks for: the server is busy for as long as it answers.
-IDS_AT_ONCE = 1_000
-# An entry may be large, so fewer of them are asked for at once.
+# An entry may be large, so fewer of them than of ids are asked for at once.
 ENTRIES_AT_ONCE = 100
 
 Facts = dict[bytes, Any]

@@ -20,13 +20,11 @@ from seastream_nb.message import Origin
 from seastream_nb.page import ListPage, Page
 from seastream_nb.query import Bounds, Extent, Pinned, Query
 from seastream_nb.redis import catalog, kernel, wire
-from seastream_nb.redis.connection import Link, LinkLost, refused
+from seastream_nb.redis.connection import BLOCK_MS, Link, LinkLost, refused
 from seastream_nb.redis.followed import FollowedShard
 from seastream_nb.redis.pool import LinkPool, not_yet
 from seastream_nb.redis.resp import ReplyKind
 
-# A link that says nothing for longer than this and the timeout is dead.
-BLOCK_SECONDS = 1.0
 LOOK_SECONDS = 2.0
 # A search for new shards walks over every key of the database: a part of it at each look.
 SEARCH_SECONDS = 0.05
@@ -69,7 +67,7 @@ class LiveReader:
         if loop.time() >= self._next_look:
             await self._look()
         shards = [shard for shard in self._shards.values() if not shard.done]
-        wait = min(seconds, BLOCK_SECONDS, self._next_look - loop.time())
+        wait = min(seconds, BLOCK_MS / 1000, self._next_look - loop.time())
         if not shards:
             self.ended = self._closing
             await asyncio.sleep(0 if self._closing else wait)
@@ -142,7 +140,7 @@ class LiveReader:
         return None
 
     async def _ask(self, link: Link, command: bytes) -> Any:
-        allowed = BLOCK_SECONDS + self._pool.options.timeout
+        allowed = BLOCK_MS / 1000 + self._pool.options.timeout
         try:
             return (await link.answer(link.request([command], 1, ReplyKind.STREAMS), allowed))[0]
         except asyncio.CancelledError:

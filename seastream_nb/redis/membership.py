@@ -21,12 +21,15 @@ from seastream_nb.options import ConsumerOptions
 from seastream_nb.redis import wire
 from seastream_nb.redis.commit import RULES, Acks, Leases, Ledger, chunks, count, joined
 from seastream_nb.redis.connection import refused
-from seastream_nb.redis.pool import LinkPool
+from seastream_nb.redis.pool import LinkPool, waited_out
 from seastream_nb.redis.renewal import Renewal
 from seastream_nb.redis.resp import Refusal
 
 # How often it is noticed what was handed over, while something is.
 NOTICE_SECONDS = 0.05
+# After a commit in the background failed, the next waits so long: twice as long each time.
+RETRY_SECONDS = 0.1
+MOST_RETRY_SECONDS = 5.0
 # How many XACKs are on their way at once.
 XACKS_AT_ONCE = 10
 # A lease is renewed so many times before others may claim the entry.
@@ -68,6 +71,8 @@ class Membership:
         self.acked: deque[tuple[bytes, bytes]] = deque()
         self._blank: list[Acks] = []
         self._next_ride = 0.0
+        self._retry_at = 0.0
+        self._retry_pause = RETRY_SECONDS
         self._failure: StreamError | None = None
         self._committing = asyncio.Lock()
         self._asked = False
@@ -199,6 +204,10 @@ class Membership:
             await self.commit()
         except StreamError as error:
             self._failure = error
+            self._retry_at = time.monotonic() + self._retry_pause
+            self._retry_pause = min(2 * self._retry_pause, MOST_RETRY_SECONDS)
+        else:
+            self._retry_pause = RETRY_SECONDS
 
     def _collect(self) -> None:
         """Note what the user acknowledged; his thread may add more meanwhile."""
@@ -216,6 +225,7 @@ class Membership:
 
         Raises:
             ServerError: a key holds no stream any more, so its acks mean nothing and are dropped.
+                Or the server takes no writes now, and they stay due.
         """
         blank, self._blank = self._blank, []
         todo = chunks(joined([acks, *blank]))
@@ -228,7 +238,7 @@ class Membership:
                 for (key, ids), reply in zip(part, replies, strict=True):
                     if isinstance(reply, Refusal):
                         error = refused(reply, f"{self._doing}, stream {key_text(key)!r}")
-                        if not isinstance(error, ServerError):
+                        if waited_out(reply) or not isinstance(error, ServerError):
                             raise error
                         refusals.append(error)
                     if self._leases is not None:
@@ -241,7 +251,9 @@ class Membership:
 
     def _is_due(self) -> bool:
         due = self._ledger.next_due
-        return self.rule.acks_itself and due is not None and due <= time.monotonic()
+        if not self.rule.acks_itself or due is None:
+            return False
+        return max(due, self._retry_at) <= time.monotonic()
 
     # In the background.
 
@@ -267,7 +279,7 @@ class Membership:
         times = []
         if self.rule.acks_itself:
             due = self._ledger.next_due
-            times += [due - now] if due is not None else []
+            times += [max(due, self._retry_at) - now] if due is not None else []
             # What a loop takes out of the inbox is seen only by looking.
             times += [NOTICE_SECONDS] if len(self.inbox) else []
         if self._leases is not None:

@@ -33,6 +33,8 @@ CALM = 5.0
 TRUSTED = 30.0
 # The server will answer soon, and has not executed the command.
 _NOT_YET = ("LOADING", "BUSY ", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN")
+# It has not executed it either; another one will, or this one when its role is clear.
+_ELSEWHERE = ("READONLY", "NOREPLICAS")
 
 
 class LinkPool:
@@ -210,3 +212,8 @@ class LinkPool:
 def not_yet(reply: Any) -> bool:
     """Whether a refusal says that the server did nothing and will soon be ready."""
     return isinstance(reply, Refusal) and str(reply).startswith(_NOT_YET)
+
+
+def waited_out(reply: Any) -> bool:
+    """Whether a refusal says that a write was not executed, here, but will be some time later."""
+    return not_yet(reply) or (isinstance(reply, Refusal) and str(reply).startswith(_ELSEWHERE))

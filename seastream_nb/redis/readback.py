@@ -15,14 +15,12 @@ from seastream_nb.errors import AuthError
 from seastream_nb.keys import FIRST_ID, EntryId
 from seastream_nb.redis import wire
 from seastream_nb.redis.connection import Link, LinkLost, accepted
-from seastream_nb.redis.pool import LinkPool, not_yet
+from seastream_nb.redis.pool import LinkPool, waited_out
 from seastream_nb.redis.resp import Refusal
 from seastream_nb.redis.wire import Argument, pack
 
 # Entries that are read back at a time; those of others, of any size, may be among them.
 PAGE = 200
-# Beside those of `not_yet`: another server will take it, or this one when its role is clear.
-_ELSEWHERE = ("READONLY", "NOREPLICAS")
 _COMMAND_DENIED = re.compile("NOPERM.* command")
 _NEEDED: dict[str, tuple[Argument, ...]] = {
     "+client|id": ("CLIENT", "ID"),
@@ -53,11 +51,6 @@ class Found:
     ids: Mapping[bytes, bytes]
     top: EntryId
     cut: bool
-
-
-def waited_out(reply: Any) -> bool:
-    """Whether a refusal says that the command was not executed, and will be some time later."""
-    return not_yet(reply) or (isinstance(reply, Refusal) and str(reply).startswith(_ELSEWHERE))
 
 
 async def ask(link: Link, commands: Sequence[Sequence[Argument]], within: float) -> list[Any]:

@@ -16,8 +16,10 @@ from seastream_nb.inbox import Batch
 from seastream_nb.keys import FIRST_ID, EntryId
 from seastream_nb.redis import wire
 from seastream_nb.redis.aside import Shard
-from seastream_nb.redis.catalog import is_missing
-from seastream_nb.redis.fetcher import BLOCK_MS, Fetcher
+from seastream_nb.redis.catalog import extent_of, is_missing
+from seastream_nb.redis.connection import BLOCK_MS
+from seastream_nb.redis.fetcher import Fetcher
+from seastream_nb.redis.followed import Growth
 from seastream_nb.redis.resp import Refusal
 
 # How often a silent stream is asked whether it is still the one that was read.
@@ -54,13 +56,14 @@ class RealtimeFetcher(Fetcher[Shard]):
     def _received(self, shard: Shard, entries: list[Any], batch: Batch) -> None:
         batch.add(shard.origin, entries, self._pool.options.field)
         shard.position = EntryId.parse(entries[-1][0])
+        shard.growth.take(shard.position, len(entries))
         shard.reached = True
 
     async def _look_for_resets(self, shards: Sequence[Shard]) -> None:
-        """Notice a stream that was deleted, or deleted and begun anew below our position.
+        """Notice a stream that was deleted, or deleted and begun anew.
 
-        XREAD would wait there for ever. A position that nothing has reached yet, as after a seek
-        into the future, tells nothing.
+        XREAD would wait below our position for ever, or miss what is there. A position that
+        nothing has reached yet, as after a seek into the future, tells nothing.
         """
         now = asyncio.get_running_loop().time()
         reached = [shard for shard in shards if shard.reached and shard.position > FIRST_ID]
@@ -72,11 +75,13 @@ class RealtimeFetcher(Fetcher[Shard]):
             if isinstance(reply, Refusal):
                 gone = is_missing(reply)  # else the ACL does not let us ask
             else:
-                last = wire.pairs(reply)[b"last-generated-id"]
-                gone = EntryId.parse(last) < shard.position
+                now_there = extent_of(shard.origin, reply)
+                shard.growth.last = max(shard.growth.last, shard.position)
+                gone = shard.growth.disagrees(now_there, shard.position)
+                shard.growth.see(now_there)
             if gone:
                 self._news.append(StreamReset(_reset(shard)))
-                shard.position = FIRST_ID
+                shard.position, shard.growth = FIRST_ID, Growth()
 
 
 def _reset(shard: Shard) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seastream_nb.keys import EntryId
-from seastream_nb.redis.commit import MOST_IDS, Leases, chunks
+from seastream_nb.redis.commit import IDS_AT_ONCE, Leases, chunks
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.resp import Refusal
 from seastream_nb.redis.wire import Argument
@@ -48,12 +48,12 @@ class Renewal:
         own: set[bytes] = set()
         start, last = min(ids, key=EntryId.parse), max(ids, key=EntryId.parse)
         while True:
-            command = ("XPENDING", key, self._group, start, last, MOST_IDS, self._consumer)
+            command = ("XPENDING", key, self._group, start, last, IDS_AT_ONCE, self._consumer)
             [reply] = await self._pool.replies([command], doing=self._doing)
             if isinstance(reply, Refusal):
                 return own
             own.update(entry_id for entry_id, *_ in reply)
-            if len(reply) < MOST_IDS:
+            if len(reply) < IDS_AT_ONCE:
                 return own
             start = b"(" + reply[-1][0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 import seastream_nb as ss
+from seastream_nb import portal
 from tests.facades import PATIENCE
 from tests.redis.groups import pending
 from tests.servers import eventually, plain_client
@@ -69,6 +71,12 @@ class Worker:
         assert not self._thread.is_alive(), "this consumer hangs"
 
 
+def at_work() -> set[object]:
+    """The tasks of the I/O thread, and all threads; but the loop keeps those that look up names."""
+    tasks = asyncio.all_tasks(portal.loop())
+    return {*tasks, *(each for each in threading.enumerate() if "asyncio" not in each.name)}
+
+
 class Crew:
     """Several consumers of the stream `s` in group `g`, and a writer beside them.
 
@@ -80,6 +88,7 @@ class Crew:
     def __init__(self, url: str, server_url: str) -> None:
         self._url = url
         self._server_url = server_url
+        self._before = at_work()
         self._quiet = threading.Event()
         self._writer = threading.Thread(target=self._write)
         self.workers: list[Worker] = []
@@ -144,6 +153,10 @@ class Crew:
         with plain_client(self._server_url) as client:
             return int(client.info("clients")["connected_clients"])
 
+    def left(self) -> set[object]:
+        """The tasks and threads that were not there before the crew was."""
+        return at_work() - self._before
+
     def ghosts(self) -> int:
         """What still waits for an ack, though everybody acknowledged everything and ended."""
         with plain_client(self._server_url) as client:
@@ -162,8 +175,8 @@ def crew(url: str, server_url: str) -> Iterator[Crew]:
 
 
 def judge(hired: Crew, *, repeated: int = 0, least: int = 100) -> None:
-    """Everything was delivered, nothing twice, nothing is left pending (O5), no link is left
-    open (O8), and what was raised are our own errors (O9).
+    """Everything was delivered, nothing twice, nothing is left pending (O5), no link, task or
+    thread is left (O8), and what was raised are our own errors (O9).
 
     Args:
         hired: the crew, after the fault was healed.
@@ -180,3 +193,4 @@ def judge(hired: Crew, *, repeated: int = 0, least: int = 100) -> None:
     assert strange == []
     assert len(hired.log()) >= least
     assert eventually(lambda: hired.clients() == 1), "links are left open"
+    assert eventually(lambda: not hired.left()), f"{hired.left()} go on"

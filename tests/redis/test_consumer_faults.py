@@ -8,6 +8,7 @@ import pytest
 
 import seastream_nb as ss
 from tests.redis.consuming import numbers, send
+from tests.redis.groups import at_least
 from tests.servers import TcpServer, eventually, plain_client, raw
 
 if TYPE_CHECKING:
@@ -178,3 +179,24 @@ def test_a_right_that_is_missing_is_told_with_the_servers_text(
         pytest.raises(ss.AuthError, match=rf"reading 's': NOPERM .*{denied[1:]}"),
     ):
         streamer.consumer("s").next(PATIENCE)
+
+
+def test_a_stream_made_anew_with_lower_and_higher_ids_is_noticed(
+    matrix_client: redis.Redis, matrix_streamer: ss.Streamer
+) -> None:
+    """What was counted tells, where the last id does not; before 7.0 no server counts."""
+    if not at_least(matrix_client, 7):
+        pytest.skip("the server does not count what was added")
+    for n in range(5, 8):
+        matrix_client.xadd("s", {"msg": n}, id=f"{n}-0")
+    consumer = matrix_streamer.consumer("s", auto_stream_reset="earliest")
+    assert numbers(consumer.take(3, PATIENCE)) == [5, 6, 7]
+    with matrix_client.pipeline() as anew:
+        anew.delete("s")
+        anew.xadd("s", {"msg": 3}, id="3-0")
+        anew.xadd("s", {"msg": 10}, id="10-0")
+        anew.execute()
+    assert numbers([consumer.next(PATIENCE)]) == [10]
+    with pytest.raises(ss.StreamReset, match="'s'"):
+        consumer.next(PATIENCE)
+    assert numbers(consumer.take(2, PATIENCE)) == [3, 10]

@@ -56,8 +56,10 @@ def faults(proxy: Proxy, server: TcpServer, chance: random.Random) -> list[Calla
     ]
 
 
-@pytest.mark.parametrize(("seed", "idempotent", "name"), LONG if SOAK else SHORT)
-def test_chaos(seed: int, idempotent: bool, name: str, tmp_path: Path) -> None:
+def chaos(
+    seed: int, name: str, tmp_path: Path, *, idempotent: bool, seconds: float, burst: int
+) -> Ledger:
+    """What a producer was told in so many seconds of faults, checked against the log."""
     chance = random.Random(seed)
     with tcp_server(tmp_path, binary=require_server(name)) as server, proxied(server.port) as proxy:
         # Silence is noticed soon, and an outage here is short.
@@ -74,9 +76,9 @@ def test_chaos(seed: int, idempotent: bool, name: str, tmp_path: Path) -> None:
             breaking = threading.Thread(target=break_things)
             breaking.start()
             try:
-                until = time.monotonic() + SECONDS
+                until = time.monotonic() + seconds
                 while time.monotonic() < until:
-                    ledger.send(chance.randrange(400), "ticks", "tocks")
+                    ledger.send(chance.randrange(burst), "ticks", "tocks")
                     time.sleep(chance.uniform(0, 0.02))
             finally:
                 done.set()
@@ -85,8 +87,22 @@ def test_chaos(seed: int, idempotent: bool, name: str, tmp_path: Path) -> None:
             with suppress(MaybeSent, NotSent):
                 producer.end()
         time.sleep(0.8)  # what is late would have come by now
-        outcomes = ledger.check(server.url)
-    assert outcomes["sent"]
+        ledger.check(server.url)
     assert proxy.accepted > 1
     if idempotent:
-        assert outcomes["MaybeSent"] == 0, ledger.errors
+        assert ledger.outcomes["MaybeSent"] == 0, ledger.errors
+    return ledger
+
+
+@pytest.mark.parametrize(("seed", "idempotent", "name"), LONG if SOAK else SHORT)
+def test_chaos(seed: int, idempotent: bool, name: str, tmp_path: Path) -> None:
+    ledger = chaos(seed, name, tmp_path, idempotent=idempotent, seconds=SECONDS, burst=400)
+    assert ledger.outcomes["sent"]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_many_messages_in_chaos_arrive_once(seed: int, tmp_path: Path) -> None:
+    """F40."""
+    ledger = chaos(seed, LANES[0], tmp_path, idempotent=True, seconds=12.0, burst=1_500)
+    assert ledger.outcomes["sent"] >= 150_000

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -19,6 +20,7 @@ import pytest
 
 import seastream_nb as ss
 from seastream_nb.errors import ConnectError, MaybeSent, NotSent, ProducerClosed, QueueFull
+from tests.redis.ledger import Ledger
 from tests.servers import HOST, TcpServer, eventually, plain_client, tcp_server
 
 
@@ -322,6 +324,24 @@ def test_sending_never_waits_for_the_network(tcp: TcpServer) -> None:
             assert not any(each.done for each in pending)
         producer.flush()
     assert stored(tcp) == list(range(20_000))
+
+
+@pytest.mark.parametrize("seconds", [1.0, pytest.param(6.0, marks=pytest.mark.soak)])
+def test_a_server_that_stands_still_for_a_while_gets_everything_once(
+    tcp: TcpServer, seconds: float
+) -> None:
+    """F12."""
+    with ss.connect(tcp.url, timeout=0.5) as streamer:
+        producer = streamer.producer(idempotent=True)
+        ledger = Ledger(producer)
+        ledger.send(1_000)
+        with stopped(tcp):
+            ledger.send(1_000)
+            time.sleep(seconds)
+        ledger.send(1_000)
+        with suppress(NotSent, MaybeSent):
+            producer.end()
+    assert ledger.check(tcp.url)["sent"] >= 1_000
 
 
 def test_a_server_that_does_not_answer_in_time_leaves_it_unknown(tcp: TcpServer) -> None:
