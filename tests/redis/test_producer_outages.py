@@ -314,6 +314,30 @@ def test_a_forked_child_leaves_the_producer_to_its_parent(tcp: TcpServer) -> Non
     assert stored(tcp) == [0, 3]
 
 
+def resident() -> int:
+    """Bytes of memory that this process has now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.soak
+def test_an_outage_of_ten_seconds_takes_bounded_memory_and_loses_nothing(tcp: TcpServer) -> None:
+    """F15; once the queue is full, sending waits."""
+    with ss.connect(tcp.url, timeout=30) as streamer:
+        producer = streamer.producer("ticks", max_queue=2**20)
+        producer.send("0").result()
+        before, accepted = resident(), []
+        tcp.kill()
+        back = threading.Timer(10, tcp.restart)
+        back.start()
+        while back.is_alive():
+            accepted.append(producer.send(f"{len(accepted) + 1:0100}"))
+        grown = resident() - before
+        producer.end()
+    assert {outcome(each) for each in accepted} == {"sent"}
+    assert stored(tcp) == list(range(1, len(accepted) + 1))  # what came before was not saved
+    assert grown <= 64 * 2**20
+
+
 # The server is frozen.
 
 
