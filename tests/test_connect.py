@@ -125,8 +125,6 @@ def test_without_a_target_the_error_names_the_three_ways(
         ("redis://a,b", {}, ss.ConfigError, "need cluster=True"),
         ("redis://a,b", {"cluster": True}, ss.Unsupported, "cluster=True is not available"),
         ("redis://a", {"cluster": True}, ss.Unsupported, "cluster=True is not available"),
-        ("file:///data/x.ss", {}, ss.Unsupported, "file:// streams are not available"),
-        (Path("x.ss"), {}, ss.Unsupported, "file:// streams are not available"),
         ("stdio:///ticks", {}, ss.StreamUrlError, "takes nothing after it"),
         ("redis://a", {"loopback": True}, ss.ConfigError, "loopback=True is for stdio://"),
         ("embedded:", {"loopback": True}, ss.ConfigError, "loopback=True is for stdio://"),

@@ -286,15 +286,8 @@ def test_the_acl_rule_for_sending_once_suffices_through_a_fault(guarded):
     [
         lambda streamer: streamer.producer("s", durability="replica"),
         lambda streamer: ss.connect("redis://localhost", cluster=True),
-        lambda streamer: ss.connect(Path("recording.ss")),
-        lambda streamer: ss.connect("file:///recording.ss"),
     ],
-    ids=[
-        "replica",
-        "cluster",
-        "path",
-        "file",
-    ],
+    ids=["replica", "cluster"],
 )
 def test_what_the_readme_calls_not_there_yet_is_refused_by_name(streamer, attempt):
     with pytest.raises(ss.errors.Unsupported, match="not available yet"):
