@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 MINUTES ?= 3
+FILES ?= 200000
 
-.PHONY: help demo test check bench soak clean
+.PHONY: help demo test check bench soak fuzz clean
 
 help:
 	@echo "make demo    set up and see the main job done on real data"
@@ -11,6 +12,7 @@ help:
 	@echo "make check   format, lint, types, import directions"
 	@echo "make bench   measure, as ratios to a reference in the same run"
 	@echo "make soak    minutes of faults: the longer tests, then MINUTES=3 of random kills"
+	@echo "make fuzz    about ten minutes of damaged .ss files, FILES=200000 of them"
 
 demo: .venv/.installed
 	@$(BIN)/python -m seastream_nb.demo
@@ -32,6 +34,9 @@ bench: .venv/.installed-dev
 soak: .venv/.installed-dev
 	$(BIN)/pytest -m soak tests
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+fuzz: .venv/.installed-dev
+	$(BIN)/python -m tests.fuzz --files $(FILES)
 
 clean:
 	rm -rf .venv build dist *.egg-info .*_cache .hypothesis

@@ -13,6 +13,8 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from seastream_nb.errors import FileError, FileFormatError
@@ -89,13 +91,8 @@ class FileBlocks:
 
     def frames(self, start: int, stop: int, size: int) -> Frames:
         """The frames that begin between two offsets, the first of which is where one begins."""
-        try:
+        with self._named():
             return read_frames(self.read, start, stop, size, self.header.interval)
-        except FileFormatError as error:
-            raise FileFormatError(
-                f"{self.path}: {error}; ss.verify() lists faults, ss.repair() saves the rest",
-                offset=error.offset,
-            ) from None
 
     def read(self, offset: int, count: int) -> bytes:
         """Exactly these bytes.
@@ -128,15 +125,28 @@ class FileBlocks:
             found = beacon_at(self.read(offset, min(size - offset, MOST_BEACON)), offset)
         return found
 
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the format name the file, and the way out."""
+        try:
+            yield
+        except FileFormatError as error:
+            raise FileFormatError(
+                f"{self.path}: {error}; ss.verify() lists faults, ss.repair() saves the rest",
+                offset=error.offset,
+            ) from None
+
     def _start(self, number: int, size: int) -> int:
         """Where the first frame of a block begins, or a beacon before it."""
         boundary = number * self.block_bytes
         if number and boundary % self.header.interval == 0:
-            return self._after(boundary, size)
+            with self._named():
+                return self._after(boundary, size)
         known = number
         while known not in self._starts and known * self.block_bytes % self.header.interval:
             known -= 1
-        start = self._starts.get(known) or self._after(known * self.block_bytes, size)
+        with self._named():
+            start = self._starts.get(known) or self._after(known * self.block_bytes, size)
         while known < number:
             known += 1
             start = self.frames(start, known * self.block_bytes, size).stop
@@ -146,8 +156,8 @@ class FileBlocks:
     def _after(self, boundary: int, size: int) -> int:
         """Where the frame ends that the beacon here cuts."""
         found = self.beacon(boundary, size)
-        if found is None:
-            return size
+        if found is None:  # what is torn is told by reading on from here
+            return boundary
         length, left, _ = found
         if not left:
             return boundary
@@ -159,4 +169,9 @@ class FileBlocks:
             left, at = left - room, at + room
             if at >= size or (found := self.beacon(at, size)) is None:
                 return size
+            if found[1] != left:
+                raise FileFormatError(
+                    f"a beacon says that {found[1]:,} bytes of a message remain, not {left:,}",
+                    offset=at,
+                )
             at += found[0]

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -128,6 +129,17 @@ class FileHeader:
         return cls(name, created, interval)
 
 
+def header_faults(data: bytes) -> Iterator[tuple[int, str]]:
+    """What is unusual in a header that can be read, and where."""
+    used = 4 + data[3] + _NAME_END.size
+    padding = data[used:-1]
+    if padding.strip(b"\0"):
+        offset = used + len(padding) - len(padding.lstrip(b"\0"))
+        yield offset, "the padding of the header is not zero"
+    if data[-1:] != END:
+        yield HEADER_SIZE - 1, "the header does not end with 0D"
+
+
 class Place(NamedTuple):
     """Which message: stream key, shard, sequence number, milliseconds since 1970."""
 
@@ -175,6 +187,22 @@ def frame_head(data: bytes) -> tuple[int, int, int, int]:
     """Shard, sequence, time and payload length, which follow a frame's key."""
     shard, sequence, ms, length = _FRAME_HEAD.unpack(data)
     return shard, sequence, ms, length
+
+
+def may_begin(data: bytes, at: int, left: int) -> bool:
+    r"""Whether a frame can begin here, as far as these bytes tell; so much of the file is left.
+
+    >>> frame = Frame.of(Place("a", 0, 1, 5), b"hi").encode()
+    >>> may_begin(frame, 0, 35), may_begin(frame, 0, 34), may_begin(frame[:9], 0, 34)
+    (True, False, True)
+    """
+    rest = at + 1 + data[at] if at < len(data) else len(data)
+    head = data[rest : rest + FRAME_HEAD_SIZE]
+    if len(head) < FRAME_HEAD_SIZE:
+        return True
+    *_, ms, length = frame_head(head)
+    total = rest - at + FRAME_HEAD_SIZE + length + TRAILER_SIZE
+    return total <= left and ms <= LAST_MS and key_of(data[at + 1 : rest]) is not None
 
 
 def crc_of(trailer: bytes) -> int:

@@ -70,7 +70,7 @@ class Frames:
         data: their bytes, without beacons.
         spans, numbers: the shapes that `plain` tells.
         stop: where in the file the next frame begins, or a beacon before it.
-        torn: where the frame begins that the file ends inside of, if it does.
+        torn: where the frame or the beacon begins that the file ends inside of, if it does.
     """
 
     data: Numbers
@@ -171,7 +171,9 @@ def read_frames(read: Read, start: int, stop: int, size: int, interval: int) -> 
         data += more
         if not more:
             break
-    torn = None if status == plain.DONE else piece.offset_of(at)
+    torn = piece.offset_of(at) if status != plain.DONE else None
+    if torn is None and end == size and at == len(piece.bytes):
+        torn = piece.torn_beacon(stop)
     joined = np.concatenate([each for each, _ in found])
     piece.check_beacons(joined, at)
     return Frames(
@@ -195,11 +197,13 @@ class _Piece:
         # Where each beacon stands, in both ways of counting, and the bytes that it says remain.
         self._beacons: list[tuple[int, int, int]] = []
         self._base = base
+        self._unread: int | None = None
         at, place, end = base, 0, base + len(data)
         while at < end:
             if at % interval == 0:
                 beacon = beacon_at(held[at - base :], at)
                 if beacon is None:  # it is not all here
+                    self._unread = at
                     break
                 length, remaining, _ = beacon
                 self._beacons.append((place, at, remaining))
@@ -231,6 +235,10 @@ class _Piece:
     def stop_of(self, place: int) -> int:
         """Where the frame byte before this place ends: a beacon that follows is not passed."""
         return self.offset_of(place - 1) + 1 if place else self._base
+
+    def torn_beacon(self, stop: int) -> int | None:
+        """Where a beacon stands before this offset that the bytes end inside of."""
+        return self._unread if self._unread is not None and self._unread < stop else None
 
     def check_beacons(self, spans: Numbers, stop: int) -> None:
         """Hold what beacons say of the frames that they cut to what was read.

@@ -8,6 +8,7 @@ Memory is bounded by the largest frame, which is never larger than the file.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -28,7 +29,9 @@ from seastream_nb.file.format import (
     beacon_head,
     crc_of,
     frame_head,
+    header_faults,
     key_of,
+    may_begin,
     payload_crc,
 )
 
@@ -114,7 +117,7 @@ class Walk:
         self.torn: int | None = None
 
     def __iter__(self) -> Iterator[Found]:
-        yield from self._header_faults()
+        yield from (Fault(*each) for each in header_faults(self._head))
         while self._at < self._size:
             start = self._at
             try:
@@ -148,15 +151,6 @@ class Walk:
         if self._size % self._interval == 0:
             yield Fault(self._size, "the file ends where a beacon should stand")
 
-    def _header_faults(self) -> Iterator[Fault]:
-        used = 4 + self._head[3] + 12
-        padding = self._head[used:-1]
-        if padding.strip(b"\0"):
-            offset = used + len(padding) - len(padding.lstrip(b"\0"))
-            yield Fault(offset, "the padding of the header is not zero")
-        if self._head[-1:] != END:
-            yield Fault(HEADER_SIZE - 1, "the header does not end with 0D")
-
     # One frame.
 
     def _frame(self) -> tuple[FrameFound, list[Fault]]:
@@ -170,6 +164,8 @@ class Walk:
         if ms > LAST_MS:
             raise _Damaged(start, "the time of a message is past the year 9999", start + 1)
         total = 1 + size + FRAME_HEAD_SIZE + length + TRAILER_SIZE
+        if total > self._size - start:
+            self._require_confirmed(total, length)
         payload, trailer = self._read(length), self._read(TRAILER_SIZE)
         wrong = self._wrong_counts(total)
         frame = Frame(Place(key, shard, sequence, ms), payload, crc_of(trailer))
@@ -183,6 +179,14 @@ class Walk:
         if not ended:
             faults = [*faults, Fault(self._at - 1, "a message does not end with 0D")]
         return FrameFound(start, frame, intact), faults
+
+    def _require_confirmed(self, total: int, length: int) -> None:
+        """End the file inside this frame, without reading all the rest for a bogus length."""
+        room = self._interval - self._at % self._interval
+        self._read(min(length, room) + 1)
+        if not self._wrong_counts(total):
+            self._read(self._size)
+        raise _Torn
 
     def _wrong_counts(self, total: int) -> list[Fault]:
         """Beacons within the frame that say something else than how much of it is to come."""
@@ -275,12 +279,11 @@ class Walk:
         at = window.find(END)
         while at >= 0:
             self._at = here = start + at
-            try:
-                found, _ = self._frame()
-                if found.intact and found.frame.place.key:
-                    return here
-            except (_Damaged, _Torn):
-                pass
+            with suppress(_Damaged, _Torn):
+                if may_begin(window, at + 1, self._size - here):
+                    found, _ = self._frame()
+                    if found.intact and found.frame.place.key:
+                        return here
             at = window.find(END, at + 1)
         return None
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from seastream_nb.redis import kernel
-from tests.benchmarks import consuming, flatness, latency, producing, reading, starting
+from tests.benchmarks import consuming, files, flatness, latency, producing, reading, starting
 from tests.benchmarks.harness import Figure
 from tests.benchmarks.place import private_place
 
@@ -30,6 +30,8 @@ BENCHMARKS = {
         consuming.consume_group,
         consuming.consume_with_acks,
         latency.live_latency,
+        files.file_to_arrow,
+        files.columns_to_file,
         starting.import_time,
         starting.import_of_connect,
         flatness.head_of_a_long_stream,

@@ -135,7 +135,27 @@ def test_a_file_cut_anywhere_gives_all_whole_messages(tmp_path: Path, interval: 
         assert got == made[: len(got)]
         assert got == walked(path)
         torn = blocks.block(blocks.count(cut) - 1, cut).torn
-        assert torn is None or torn < cut
+        assert torn == ss.verify(path).torn_tail
+
+
+def test_a_beacon_that_begins_a_block_and_is_cut_off_is_torn(tmp_path: Path) -> None:
+    path = written(tmp_path, encoded([], 128)[:130])
+    blocks = FileBlocks(path)
+    blocks.block_bytes = 128
+    assert [blocks.block(number, 130).torn for number in range(2)] == [None, 128]
+    assert ss.verify(path).torn_tail == 128
+
+
+def test_a_block_that_begins_at_a_wrong_beacon_is_refused_by_name(tmp_path: Path) -> None:
+    data = bytearray(encoded(numbered(200, size=300), 128))
+    data[128 * 9 + 1] = 0xFF
+    path = written(tmp_path, bytes(data))
+    blocks = FileBlocks(path)
+    blocks.block_bytes = 128
+    with pytest.raises(ss.FileFormatError, match=r"made\.ss: a beacon says .* ss.repair") as caught:
+        blocks.block(9, len(data))
+    # The next beacon contradicts it; no others are read.
+    assert caught.value.offset == 128 * 10
 
 
 @pytest.mark.usefixtures("kernels")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -224,3 +225,37 @@ def test_a_repair_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
             ss.repair(source, tmp_path / "saved.ss")
         tmp_path.chmod(0o700)
     assert [path.name for path in tmp_path.iterdir()] == ["made.ss"]
+
+
+class Counted(BytesIO):
+    """A file that counts what is read of it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+def test_many_bogus_lengths_do_not_become_reads_of_the_rest(tmp_path: Path) -> None:
+    frames = numbered(600, size=200)
+    data = bytearray(encoded(frames, 1024))
+    lengths = [data.find(b"payload %d " % n) - 4 for n in range(1, 600, 5)]
+    for at in lengths:
+        data[at : at + 4] = (2**31).to_bytes(4)
+    file = Counted(data)
+    found = [each for each in Walk(file, len(data)) if isinstance(each, FrameFound)]
+    assert len(found) >= 450
+    assert file.count < 8 * len(data)
+
+
+def test_damage_full_of_ends_is_searched_without_reading_a_frame_for_each() -> None:
+    frames = [Frame.of(Place("a", 0, 1, 5), b"\r\xff\xff" * 20_000), *numbered(5)]
+    data = bytearray(encoded(frames, 2**20))
+    data[200] ^= 1
+    data[131 + 23] = 0xFF  # the time has a wrong byte
+    file = Counted(data)
+    found = [each for each in Walk(file, len(data)) if isinstance(each, FrameFound)]
+    assert [each.frame for each in found if each.intact][-5:] == frames[1:]
+    assert file.count < 8 * len(data)
