@@ -320,7 +320,8 @@ def test_interrupts_again_and_again_lose_nothing_and_double_nothing(
         break
     assert stopped > 0
     assert report.messages == (20_000 if cut is None else 15_001)
-    assert without_time(tmp_path / "s.ss") == without_time(tmp_path / "whole" / "s.ss")
+    same = without_time(tmp_path / "s.ss") == without_time(tmp_path / "whole" / "s.ss")
+    assert same
     assert listed(tmp_path) == ["s.ss", "whole"]
 
 
@@ -356,7 +357,8 @@ def test_a_killed_export_goes_on(url: str, client: redis.Redis, tmp_path: Path, 
             streamer["s"].since(at(7)).to_ss(path, resume=True)
         report = streamer["s"].to_ss(path, resume=True)
     assert report.messages == 120_000
-    assert without_time(path) == without_time(tmp_path / "whole" / "s.ss")
+    same = without_time(path) == without_time(tmp_path / "whole" / "s.ss")
+    assert same  # what differs would take long to show
     assert listed(tmp_path) == ["s.ss", "whole"]
 
 
