@@ -114,3 +114,31 @@ def test_decode_does_not_load_what_it_does_not_need(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, env=os.environ, check=False
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_replay_prints_a_recording_or_sends_it_on(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "made.ss"
+    with ss.connect(path, create="exclusive") as streamer, streamer.producer("ticks") as producer:
+        for n in range(3):
+            producer.send(f"tick {n}", timestamp=f"2026-01-01T00:00:0{n}Z")
+    shown = rows(run("replay", "ticks", "--from", path, "--speed", "1000", "--json"))
+    assert [each["payload"] for each in shown] == ["tick 0", "tick 1", "tick 2"]
+    sent = rows(run("replay", "ticks", "--from", path, "--speed", "max", "--to", url, "--json"))
+    assert sent[0]["messages"] == 3
+    assert len(rows(run("read", "ticks", "--from", url, "--json"))) == 3
+    assert "--speed 'fast'" in failed(
+        "replay", "ticks", "--from", path, "--speed", "fast", status=2
+    )
+
+
+def test_relay_sends_what_a_file_holds_to_standard_output(tmp_path: Path) -> None:
+    path = tmp_path / "made.ss"
+    with (
+        ss.connect(path, create="exclusive", end_with_eos=True) as streamer,
+        streamer.producer("ticks") as producer,
+    ):
+        producer.send("tick")
+    source = f"file://{path}/ticks"
+    relayed = run("relay", "--input", source, "--output", "stdio:///ticks", "--offset", "start")
+    assert relayed.stdout.endswith("| ticks | 0] tick\n")
+    assert relayed.stderr == "1 messages relayed\n"

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import seastream_nb as ss
-from seastream_nb.cli import files, streams
+from seastream_nb.cli import files, sending, streams
 from seastream_nb.cli.output import INTERRUPTED, print_bytes, reported
 
 app = typer.Typer(
@@ -99,6 +99,18 @@ _add(
     streams.record,
     "seastream record ticks ticks.ss --for 10m",
     "seastream record ticks ticks.ss --since latest -n 1000",
+)
+_add(
+    "replay",
+    sending.replay,
+    "seastream replay ticks --from ticks.ss --speed 10",
+    "seastream replay ticks --from ticks.ss --to redis://localhost --speed max",
+)
+_add(
+    "relay",
+    sending.relay,
+    "seastream relay --input redis://one/ticks --output redis://two/ticks --group copy",
+    "seastream relay --input redis://localhost/ticks --output stdio:///ticks | grep EUR",
 )
 _add(
     "trim",

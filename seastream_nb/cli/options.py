@@ -129,3 +129,43 @@ Exact = Annotated[
         help="Remove all that is meant, not only whole blocks of about a hundred entries.",
     ),
 ]
+
+
+class StartOf(StrEnum):
+    """Where a relay begins."""
+
+    START = "start"
+    END = "end"
+
+
+# Sending on.
+To = Annotated[
+    str | None,
+    Option(
+        "--to",
+        metavar="TARGET",
+        help="A URL such as redis://localhost or redis://localhost/ticks, or file://copy.ss.",
+        show_default=False,
+    ),
+]
+Speed = Annotated[
+    str, Option("--speed", metavar="FACTOR", help="1 is the original pace, max does not wait.")
+]
+Now = Annotated[bool, Option("--now", help="Stamp the messages anew, instead of with their ids.")]
+Input = Annotated[
+    str,
+    Option("--input", metavar="URL", help="As redis://localhost/ticks or stdio:///ticks."),
+]
+Output = Annotated[str, Option("--output", metavar="URL", help="As --input, with one key.")]
+Offset = Annotated[
+    StartOf, Option("--offset", help="Begin with the oldest message, or with what comes.")
+]
+Group = Annotated[
+    str | None,
+    Option(
+        "--group",
+        metavar="NAME",
+        help="Share the input with other relays of this consumer group, and go on after it.",
+        show_default=False,
+    ),
+]

@@ -66,7 +66,7 @@ def ls(pattern: Pattern = None, target: From = None, as_json: AsJson = False) ->
     """List the streams there are."""
     from seastream_nb.notebook.display import INFO_COLUMNS, info_row
 
-    with _connected(target) as streamer:
+    with connected(target) as streamer:
         infos = list(streamer.catalog(pattern).values())
     if as_json:
         for each in infos:
@@ -79,7 +79,7 @@ def info(key: Key, target: From = None, as_json: AsJson = False) -> None:
     """Say what the server knows of one stream."""
     from seastream_nb.notebook.display import Column
 
-    with _connected(target) as streamer:
+    with connected(target) as streamer:
         found = asdict(streamer[key].info())
     if as_json:
         print_json(found)
@@ -103,13 +103,13 @@ def read(
     as_json: AsJson = False,
 ) -> None:
     """Print the messages of a range, in time order."""
-    with _connected(target) as streamer:
-        stream = _range(streamer[key], shard, since, until)
+    with connected(target) as streamer:
+        stream = ranged(streamer[key], shard, since, until)
         stream = _decoded(stream, json_payload, text, every_field)
-        stream = _last(stream, last)
+        stream = last_of(stream, last)
         if first is not None:
             stream = stream.first(first)
-        _print_rows(_limited(stream.pages(PAGE_ROWS), limit), as_json)
+        print_rows(_limited(stream.pages(PAGE_ROWS), limit), as_json)
 
 
 def tail(
@@ -123,10 +123,10 @@ def tail(
     as_json: AsJson = False,
 ) -> None:
     """Print the last messages of a stream, and with --follow those that come."""
-    with _connected(target) as streamer:
+    with connected(target) as streamer:
         stream = _decoded(streamer[key], json_payload, text, every_field).last(count)
         pages = stream.follow(page_size=PAGE_ROWS) if follow else stream.pages(PAGE_ROWS)
-        _print_rows(pages, as_json)
+        print_rows(pages, as_json)
 
 
 def dump(
@@ -146,9 +146,9 @@ def dump(
 
     The file appears when it is whole. A bar on stderr, in a terminal, says how far it is.
     """
-    with _connected(target) as streamer:
+    with connected(target) as streamer:
         begin, end = (_reference(since), _reference(until)) if reference_bounds else (since, until)
-        stream = _last(_range(streamer.stream(*keys), shard, begin, end), last)
+        stream = last_of(ranged(streamer.stream(*keys), shard, begin, end), last)
         if file == Path("-"):
             _piped(stream)
         else:
@@ -173,8 +173,8 @@ def record(
     What comes is in the file at once, which is whole however this ends. --since latest leaves out
     the past.
     """
-    with _connected(target) as streamer:
-        stream = _last(_range(streamer.stream(*keys), shard, since, until), last)
+    with connected(target) as streamer:
+        stream = last_of(ranged(streamer.stream(*keys), shard, since, until), last)
         try:
             report = stream.record(file, duration=duration, messages=count, overwrite=overwrite)
         except KeyboardInterrupt:
@@ -194,7 +194,7 @@ def trim(
     """Remove the oldest entries of a stream, for good."""
     if (max_len is None) == (before is None):
         raise ConfigError("trim needs either --max-len or --before")
-    with _connected(target, read_only=False) as streamer:
+    with connected(target, read_only=False) as streamer:
         removed = streamer.trim(key, max_len=max_len, before=before, exact=exact)
     if as_json:
         print_json({"key": key, "removed": removed})
@@ -203,16 +203,17 @@ def trim(
         print_bytes([f"{entries} removed from {cell(key)}\n".encode()])
 
 
-def _connected(target: str | None, *, read_only: bool = True) -> ss.Streamer:
+def connected(target: str | None, *, read_only: bool = True) -> ss.Streamer:
     """A connection that, unless the command is there to write, cannot."""
     if target is not None and target.endswith(".ss") and "://" not in target:
         return ss.connect(Path(target), read_only=read_only)
     return ss.connect(target, read_only=read_only)
 
 
-def _range(
+def ranged(
     stream: ss.Stream, shards: list[int] | None, since: When | None, until: When | None
 ) -> ss.Stream:
+    """The part of a stream that the options name."""
     if shards:
         stream = stream.shard(*shards)
     if since is not None:
@@ -220,7 +221,8 @@ def _range(
     return stream if until is None else stream.until(until)
 
 
-def _last(stream: ss.Stream, last: str | None) -> ss.Stream:
+def last_of(stream: ss.Stream, last: str | None) -> ss.Stream:
+    """Its last so many messages, or so much time, if that was asked for."""
     if last is None:
         return stream
     return stream.last(int(last) if last.isdecimal() else last)
@@ -286,7 +288,8 @@ def _limited(pages: Iterable[pa.RecordBatch], limit: int | None) -> Iterator[pa.
                 return
 
 
-def _print_rows(pages: Iterable[pa.RecordBatch], as_json: bool) -> None:
+def print_rows(pages: Iterable[pa.RecordBatch], as_json: bool) -> None:
+    """Print rows as they come."""
     tables = RowTables()
     for page in pages:
         if not len(page):

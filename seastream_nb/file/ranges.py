@@ -35,6 +35,7 @@ class FileExtent(Extent):
         stop: where the first message that is not in those bytes begins.
         torn: the same, where the file ends inside of it.
         ends_stream: whether the last thing in those bytes is the mark that nothing follows.
+        ordered: false, since a file may hold ids in any order.
         siblings: the shards of the same stream that are known; None for one shard by its key.
         message_field: the name by which payloads are asked for.
     """
@@ -48,6 +49,7 @@ class FileExtent(Extent):
     siblings: frozenset[int] | None
     message_field: bytes
     notices: Notices = field(default_factory=Notices)
+    ordered: bool = False
 
 
 class FileRangeReader:
