@@ -17,6 +17,7 @@ import pyarrow as pa
 from seastream_nb import portal
 from seastream_nb.builders import StreamBuilders, stream_query
 from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint, StreamerEndpoint
+from seastream_nb.errors import StreamEnded
 from seastream_nb.exporting import to_parquet
 from seastream_nb.facade import (
     ConsumerMembers,
@@ -351,6 +352,7 @@ class AsyncConsumer(ConsumerMembers):
             ServerError: such as a key of another type, with the server's text.
             StreamNotFound: of a group without `mkstream=True`; the next call looks again.
             StreamReset: a stream or its group was deleted; the next call goes on.
+            StreamEnded: nothing more will come, as at the end of standard input; a loop ends then.
             ConsumerClosed: after `end`.
         """
         self._core.ride()
@@ -366,7 +368,7 @@ class AsyncConsumer(ConsumerMembers):
         """N messages, or what has come when `timeout` has passed, possibly none.
 
         Raises:
-            ConnectError, ServerError, ConsumerClosed: as `next`; what came is not lost.
+            ConnectError, ServerError, StreamEnded, ConsumerClosed: as `next`; nothing is lost.
         """
         require_count("n", n)
         self._core.ride()
@@ -383,7 +385,7 @@ class AsyncConsumer(ConsumerMembers):
         It has the columns of `Stream.to_arrow`, and no row when nothing came in time.
 
         Raises:
-            ConnectError, ServerError, ConsumerClosed: as `next`; what came is not lost.
+            ConnectError, ServerError, StreamEnded, ConsumerClosed: as `next`; nothing is lost.
         """
         most = inf if max_messages is None else max_messages
         require_count("max_messages", max_messages or 0)
@@ -397,7 +399,11 @@ class AsyncConsumer(ConsumerMembers):
         while True:
             for message in self._waiting():
                 yield message
-            yield await self.next()
+            try:
+                message = await self.next()
+            except StreamEnded:
+                return
+            yield message
 
     seek = awaiting(ConsumerEndpoint.seek)
     rewind = awaiting(ConsumerEndpoint.rewind)

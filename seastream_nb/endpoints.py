@@ -177,6 +177,8 @@ class ConsumerEndpoint(Protocol):
                 goes on where reading stopped.
             ServerError: such as a key of another type, with the server's text.
             StreamReset: a stream or its group was deleted; asking again goes on.
+            StreamEnded: nothing more will come, and the inbox is empty. While it holds the last
+                messages, this returns at once, however few they are.
         """
 
     def ride(self) -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from seastream_nb import portal
 from seastream_nb.builders import StreamBuilders, stream_query
 from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint, StreamerEndpoint
-from seastream_nb.errors import QueueFull
+from seastream_nb.errors import QueueFull, StreamEnded
 from seastream_nb.exporting import to_parquet
 from seastream_nb.facade import (
     ConsumerMembers,
@@ -337,6 +337,7 @@ class Consumer(ConsumerMembers):
             ServerError: such as a key of another type, with the server's text.
             StreamNotFound: of a group without `mkstream=True`; the next call looks again.
             StreamReset: a stream or its group was deleted; the next call goes on.
+            StreamEnded: nothing more will come, as at the end of standard input; a loop ends then.
             ConsumerClosed: after `end`.
         """
         self._core.ride()
@@ -352,7 +353,7 @@ class Consumer(ConsumerMembers):
         """N messages, or what has come when `timeout` has passed, possibly none.
 
         Raises:
-            ConnectError, ServerError, ConsumerClosed: as `next`; what came is not lost.
+            ConnectError, ServerError, StreamEnded, ConsumerClosed: as `next`; nothing is lost.
         """
         require_count("n", n)
         self._core.ride()
@@ -369,7 +370,7 @@ class Consumer(ConsumerMembers):
         It has the columns of `Stream.to_arrow`, and no row when nothing came in time.
 
         Raises:
-            ConnectError, ServerError, ConsumerClosed: as `next`; what came is not lost.
+            ConnectError, ServerError, StreamEnded, ConsumerClosed: as `next`; nothing is lost.
         """
         most = inf if max_messages is None else max_messages
         require_count("max_messages", max_messages or 0)
@@ -382,7 +383,11 @@ class Consumer(ConsumerMembers):
     def __iter__(self) -> Iterator[Message]:
         while True:
             yield from self._waiting()
-            yield self.next()
+            try:
+                message = self.next()
+            except StreamEnded:
+                return
+            yield message
 
     seek = blocking(ConsumerEndpoint.seek)
     rewind = blocking(ConsumerEndpoint.rewind)
