@@ -7,10 +7,11 @@ import errno
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from seastream_nb.errors import FileError, FileFormatError
 from seastream_nb.file.blocks import FileBlocks
-from seastream_nb.file.format import EOS, HEADER_SIZE, INTERNAL_KEY, MAGIC, FileHeader
+from seastream_nb.file.format import EOS, HEADER_SIZE, INTERNAL_KEY, MAGIC, FileHeader, Frame, Place
 from seastream_nb.file.frames import Frames
 from seastream_nb.file.handle import identity
 from seastream_nb.file.watch import Watch
@@ -18,6 +19,7 @@ from seastream_nb.file.watch import Watch
 # How often the file is looked at: where the kernel tells of changes, and where it cannot.
 LOOK_SECONDS = 1.0
 POLL_SECONDS = 0.01
+MARK_SIZE = Frame.of(Place(INTERNAL_KEY, 0, 0, 0), EOS).size
 
 
 class Tail:
@@ -49,6 +51,31 @@ class Tail:
         self._stirred = asyncio.Event()
         self._watch: Watch | None = None
         self.opened()
+
+    @classmethod
+    def at_end(cls, path: Path) -> tuple[Self, int | None]:
+        """What comes after the last whole message, and that one's time in milliseconds.
+
+        An end-of-stream mark is still to come: whoever writes on will write over it.
+        """
+        tail = cls(path)
+        blocks = tail.opened()
+        if blocks is None:
+            return tail, None
+        size = blocks.size()
+        number = blocks.count(size)
+        frames = None
+        # One that is longer than a block leaves blocks in which none begins.
+        while number and not frames:
+            number -= 1
+            frames = blocks.block(number, size)
+        if frames is not None:
+            tail.offset = frames.stop
+        if not frames:
+            return tail, None
+        if _ends(frames):
+            tail.offset = _mark_begins(blocks, frames.stop, size)
+        return tail, int(frames.numbers[2].max())
 
     def opened(self) -> FileBlocks | None:
         """The file, once it has its header."""
@@ -165,3 +192,11 @@ def _ends(frames: Frames) -> bool:
     key = frames.data[key_at : key_at + key_size].tobytes()
     payload = frames.data[payload_at : payload_at + size].tobytes()
     return key == INTERNAL_KEY.encode() and payload == EOS
+
+
+def _mark_begins(blocks: FileBlocks, end: int, size: int) -> int:
+    """Where the end-of-stream mark begins that ends here."""
+    begin, boundary = end - MARK_SIZE, (end - 1) // blocks.header.interval * blocks.header.interval
+    beacon = blocks.beacon(boundary, size) if boundary else None
+    length = 0 if beacon is None else beacon[0]
+    return begin - length if boundary and begin < boundary + length else begin

@@ -11,8 +11,10 @@ import pytest
 
 from seastream_nb.errors import FileError, FileFormatError
 from seastream_nb.file import watch
+from seastream_nb.file.format import Frame, Place
 from seastream_nb.file.frames import Frames
 from seastream_nb.file.tail import Tail
+from seastream_nb.file.writer import FileWriter
 from tests.file.files import END, encoded, golden, numbered, written
 
 MANY = 2**20
@@ -215,3 +217,33 @@ async def test_the_reference_files_are_followed_to_their_ends():
         while (frames := tail.read(1000)) is not None:
             got += len(frames)
         assert (got, tail.ended) == (count, ended)
+
+
+@pytest.mark.parametrize("interval", [128, 1024])
+async def test_the_end_is_where_a_writer_would_go_on(interval: int, tmp_path: Path):
+    for size in range(1, 300, 7):
+        frames = [*numbered(4, size=size)]
+        for behind, ends in ((b"", False), (b"", True), (b"\x01a\0", False)):
+            data = encoded([*frames, *([END] * ends)], interval)
+            path = written(tmp_path, data + behind)
+            tail, last_ms = Tail.at_end(path)
+            with FileWriter(path) as writer:
+                writer.write(numbered(1))
+            assert payloads(tail.read(MANY)) == texts(1, 1), (size, ends)
+            assert last_ms == (5 if ends else 1_700_000_000_004) or last_ms == 1_700_000_000_004
+            ended, _ = Tail.at_end(written(tmp_path, data))
+            assert payloads(ended.read(MANY)) == [b"EOS"] * ends
+            assert ended.ended is ends
+
+
+async def test_the_end_of_a_message_longer_than_a_block_is_found(tmp_path: Path):
+    long = Frame.of(Place("a", 0, 2, 7), b"x" * 3_000_000)
+    for frames in ([long], [*numbered(1), long], [long, *numbered(1)]):
+        data = encoded(frames, 2**20)
+        tail, _ = Tail.at_end(written(tmp_path, data))
+        assert tail.read(MANY) is None
+        assert len(data) - 300 < tail.offset <= len(data)
+    torn = encoded([*numbered(1), long])[:-9]
+    tail, _ = Tail.at_end(written(tmp_path, torn))
+    assert tail.offset == 128 + numbered(1)[0].size
+    assert Tail.at_end(written(tmp_path, b""))[1] is None
