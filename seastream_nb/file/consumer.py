@@ -248,7 +248,8 @@ class FileConsumer:
                 continue
             if len(self.inbox) >= least:
                 return
-            if reader.failure is not None:
+            owed = self._member is not None and reader is self._own and self._member.owes
+            if reader.failure is not None and not owed:
                 if not len(self.inbox):
                     reader.raise_failure()
                 return

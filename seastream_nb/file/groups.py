@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seastream_nb.errors import FileError
+from seastream_nb.errors import FileError, StreamEnded
 from seastream_nb.file.handle import Identity, identity
 from seastream_nb.file.reader import FileBatch, Reader
 from seastream_nb.file.selection import Selection
@@ -89,13 +89,23 @@ class Group:
         self.epochs = Epochs()
         # Held while a member reads, so that nobody does while the members change.
         self.turn = asyncio.Lock()
+        self._reached = 0
+
+    def reached(self) -> int:
+        """How far the file was read by any member, also by one that has left."""
+        self._reached = max([self._reached, *(member.at for member in self.members)])
+        return self._reached
 
     def change(self, streams: Iterable[str], offset: int) -> None:
         """The members of these streams have changed; from this offset on it counts."""
         for stream in streams:
             own = [member for member in self.members if stream in member.streams]
             self.epochs.begin(stream, offset, own)
-        self.epochs.forget(min((member.at for member in self.members), default=offset))
+
+    def forget(self) -> None:
+        """Drop the epochs that every member has passed."""
+        if self.members:
+            self.epochs.forget(min(member.at for member in self.members))
 
 
 class Member:
@@ -140,7 +150,14 @@ class Member:
                 return batch
             if errand.finished:
                 self._errands.remove(errand)
+                if not isinstance(errand.failure, StreamEnded):
+                    errand.raise_failure()
         return None
+
+    @property
+    def owes(self) -> bool:
+        """Whether more of what others left is to come."""
+        return bool(self._left or self._errands)
 
     # What its reader asks, in a worker thread, holding the turn.
 
@@ -160,10 +177,12 @@ class Member:
         """Leave the group; what was not taken goes to others on the same streams."""
         group = self._group
         async with self.turn:
-            offset = max(member.at for member in group.members)
+            offset = group.reached()
             group.members.remove(self)
             group.change(self.streams, offset)
+            # Whoever reads the rest of its share asks for epochs that the members have passed.
             self._epochs = group.epochs.copy()
+            group.forget()
             await self._hand_over(inbox, offset)
         _forget_empty(group)
 
@@ -246,13 +265,14 @@ async def join_group(
     try:
         async with group.turn:
             if group.members:
-                offset = max(member.at for member in group.members)
+                offset = group.reached()
             else:
                 offset = (await begin()).offset
             _groups[key] = group  # it may have been forgotten while it was waited for
             member = Member(group, path, selection, offset)
             group.members.append(member)
             group.change(member.streams, offset)
+            group.forget()
     finally:
         _forget_empty(group)
     return member

@@ -156,7 +156,6 @@ def test_all_shards_are_read_less_those_that_were_unassigned(tmp_path: Path):
     path = tmp_path / "a.ss"
     write(path, [message(n, "a", n % 3) for n in range(1, 10)], eos=True)
     with consuming(path, "a") as consumer:
-        assert consumer.stream_shards == [("a", 0)]
         assert numbers(list(consumer)) == list(range(1, 10))
         assert consumer.stream_shards == [("a", 0), ("a", 1), ("a", 2)]
         consumer.unassign("a", 1)
@@ -169,6 +168,8 @@ def test_all_shards_are_read_less_those_that_were_unassigned(tmp_path: Path):
         for key, shard in (("b", 0), ("a", -1), ("a", 2)):
             with pytest.raises(ConfigError):
                 consumer.unassign(key, shard)
+    with consuming(path, "missing") as consumer:
+        assert consumer.stream_shards == [("missing", 0)]
     with consuming(path, "a:2") as consumer:
         assert [told(each) for each in consumer] == [("a:2", 0, n) for n in (2, 5, 8)]
     with consuming(path, "a", connection=ConnectOptions(shards="off")) as consumer:
