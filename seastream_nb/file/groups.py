@@ -13,6 +13,7 @@ What a member leaves untaken is handed to the others.
 from __future__ import annotations
 
 import asyncio
+import os
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -86,10 +87,13 @@ class Group:
 
     def __init__(self) -> None:
         self.members: list[Member] = []
-        self.epochs = Epochs()
         # Held while a member reads, so that nobody does while the members change.
         self.turn = asyncio.Lock()
-        self._reached = 0
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Nobody is left who knows where the group was."""
+        self.epochs, self._reached = Epochs(), 0
 
     def reached(self) -> int:
         """How far the file was read by any member, also by one that has left."""
@@ -264,10 +268,9 @@ async def join_group(
         group = _groups[key] = Group()
     try:
         async with group.turn:
-            if group.members:
-                offset = group.reached()
-            else:
-                offset = (await begin()).offset
+            if not group.members:
+                group.start_over()
+            offset = group.reached() if group.members else (await begin()).offset
             _groups[key] = group  # it may have been forgotten while it was waited for
             member = Member(group, path, selection, offset)
             group.members.append(member)
@@ -282,3 +285,7 @@ def _forget_empty(group: Group) -> None:
     if not group.members:
         for key in [key for key, each in _groups.items() if each is group]:
             del _groups[key]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_groups.clear)
