@@ -343,7 +343,7 @@ class AsyncConsumer(ConsumerMembers):
     | resumable | at least once for the group | again what was not committed, first |
     | load_balanced | at least once, to one consumer at a time | claimed by another consumer |
 
-    What `auto_commit` means stands in `seastream_nb/redis/commit.py`, and in the README.
+    What `auto_commit` means stands in `seastream_nb/committing.py`, and in the README.
     """
 
     async def next(self, timeout: Duration | None = None) -> Message:

@@ -167,7 +167,7 @@ class ConsumerOptions:
         mode: alone, as the one consumer of a group, or as one of several.
         group, consumer_id: names; left out, those that SeaStreamer gives on this host.
         auto_stream_reset: where reading begins, or a group that is created.
-        auto_commit: when messages are acknowledged and committed; `redis/commit.py` has the table.
+        auto_commit: when messages are acknowledged and committed; `committing.py` has the table.
         auto_commit_delay: how old an ack is when "delayed" commits it.
         auto_commit_interval: how often "rolling" commits at most.
         auto_claim_interval: how often a load-balanced consumer looks for what others left; None:

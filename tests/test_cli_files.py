@@ -138,7 +138,11 @@ def test_relay_sends_what_a_file_holds_to_standard_output(tmp_path: Path) -> Non
         streamer.producer("ticks") as producer,
     ):
         producer.send("tick")
-    source = f"file://{path}/ticks"
-    relayed = run("relay", "--input", source, "--output", "stdio:///ticks", "--offset", "start")
-    assert relayed.stdout.endswith("| ticks | 0] tick\n")
-    assert relayed.stderr == "1 messages relayed\n"
+    command = ["relay", "--input", f"file://{path}/ticks", "--output", "stdio:///ticks"]
+    done = subprocess.run(
+        [sys.executable, "-m", "seastream_nb", *command, "--offset", "start"],
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.endswith(b"| ticks | 0] tick\n")
+    assert done.stderr == b"seastream: 1 message relayed\n"

@@ -100,4 +100,5 @@ def relay(
     try:
         running.run_blocking()
     finally:
-        note(f"{running.messages:,} messages relayed")
+        messages = "1 message" if running.messages == 1 else f"{running.messages:,} messages"
+        note(f"{messages} relayed")

@@ -20,6 +20,7 @@ from seastream_nb.backend import (
 )
 from seastream_nb.endpoints import Id, Pending
 from seastream_nb.errors import (
+    ConfigError,
     FileError,
     FileFormatError,
     ReadOnlyError,
@@ -29,6 +30,7 @@ from seastream_nb.errors import (
 )
 from seastream_nb.file import frames
 from seastream_nb.file.blocks import FileBlocks
+from seastream_nb.file.consumer import FileConsumer
 from seastream_nb.file.format import INTERNAL_KEY
 from seastream_nb.file.frames import Pair
 from seastream_nb.file.handle import identity, make_sure
@@ -39,7 +41,7 @@ from seastream_nb.file.ranges import FileExtent, FileRangeReader, Notices
 from seastream_nb.file.survey import ShardFacts, Survey, newest_ms
 from seastream_nb.keys import EntryId, is_legal, key_text, split_shard
 from seastream_nb.message import NS_PER_MS, Origin, utc_datetime
-from seastream_nb.options import ConnectOptions, ProducerOptions
+from seastream_nb.options import ConnectOptions, ConsumerOptions, ProducerOptions
 from seastream_nb.page import Page
 from seastream_nb.quantities import Duration
 from seastream_nb.query import Extent, Pinned, Query, ShardRange
@@ -59,7 +61,7 @@ class FileStreamer:
         self.options = options
         self.partial: pa.Table | None = None
         self._survey: Survey | None = None
-        self._open: set[FileProducer] = set()
+        self._open: set[FileProducer | FileConsumer] = set()
 
     async def connect(self) -> None:
         """Make sure that there is a file that can be read, or make it.
@@ -265,11 +267,16 @@ class FileStreamer:
                 raise
         return producer
 
-    async def consumer(self, *keys: str | bytes, **options: Any) -> NoReturn:
-        """Not yet for files."""
-        raise Unsupported(
-            f"{self.url}: consumers of files are not available yet: follow() reads on"
+    async def consumer(self, *keys: str | bytes, **options: Any) -> FileConsumer:
+        """A consumer of these streams, anchored before this returns."""
+        checked = ConsumerOptions.make(options)
+        if not keys or not all(isinstance(key, str | bytes) for key in keys):
+            raise ConfigError("consumer() needs the keys of streams, as text or bytes")
+        consumer = await FileConsumer.open(
+            self.path, keys, checked, self.options, release=self._open.discard
         )
+        self._open.add(consumer)
+        return consumer
 
     # What only servers have.
 

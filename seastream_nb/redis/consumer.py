@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from seastream_nb import portal
+from seastream_nb.committing import RULES
 from seastream_nb.errors import (
     AckNotAllowed,
     CommitNotAllowed,
@@ -28,6 +29,7 @@ from seastream_nb.errors import (
     ConsumerClosed,
     StreamError,
 )
+from seastream_nb.identity import with_identity
 from seastream_nb.inbox import Inbox
 from seastream_nb.keys import FIRST_ID, EntryId, SeqPos
 from seastream_nb.message import Message, MessageHeader, Origin
@@ -35,11 +37,9 @@ from seastream_nb.options import ConnectOptions, ConsumerOptions
 from seastream_nb.redis import catalog
 from seastream_nb.redis.aside import Shard
 from seastream_nb.redis.assignment import Assignment
-from seastream_nb.redis.commit import RULES
 from seastream_nb.redis.connection import accepted
 from seastream_nb.redis.fetcher import Demand
 from seastream_nb.redis.grouped import GroupFetcher, GroupShard
-from seastream_nb.redis.identity import with_identity
 from seastream_nb.redis.membership import Membership
 from seastream_nb.redis.pool import LinkPool
 from seastream_nb.redis.realtime import RealtimeFetcher

@@ -13,13 +13,14 @@ from contextlib import suppress
 from typing import Any
 
 from seastream_nb import portal
+from seastream_nb.committing import RULES, Acks, Ledger, count, joined
 from seastream_nb.errors import ConnectError, ServerError, StreamError
 from seastream_nb.inbox import Inbox
 from seastream_nb.keys import key_text
 from seastream_nb.message import Origin
 from seastream_nb.options import ConsumerOptions
 from seastream_nb.redis import wire
-from seastream_nb.redis.commit import RULES, Acks, Leases, Ledger, chunks, count, joined
+from seastream_nb.redis.commit import Leases, chunks
 from seastream_nb.redis.connection import refused
 from seastream_nb.redis.pool import LinkPool, waited_out
 from seastream_nb.redis.renewal import Renewal

@@ -1,0 +1,350 @@
+"""Consumers of a file: messages of their keys in stored order, the past and then what comes.
+
+    Reader ─► inbox ─► the user's thread
+
+Nothing written after creation is missed: where reading begins is looked up before it returns. What
+moves the positions replaces the reader and the inbox in one step, so a seek that fails, or is
+cancelled, has changed nothing. A group's own are kept aside meanwhile, for `resume_group`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from seastream_nb import portal
+from seastream_nb.committing import RULES
+from seastream_nb.errors import (
+    AckNotAllowed,
+    CommitNotAllowed,
+    ConfigError,
+    ConsumerClosed,
+    ReadOnlyError,
+)
+from seastream_nb.file.format import HEADER_SIZE, INTERNAL_KEY
+from seastream_nb.file.groups import Member, join_group
+from seastream_nb.file.positions import Positions
+from seastream_nb.file.reader import Begin, Reader, later_than, numbered_from
+from seastream_nb.file.resuming import Resumption
+from seastream_nb.file.selection import Selection
+from seastream_nb.file.session import in_thread
+from seastream_nb.file.tail import Tail
+from seastream_nb.identity import with_identity
+from seastream_nb.inbox import Inbox
+from seastream_nb.keys import MAX_U64, EntryId, SeqPos
+from seastream_nb.message import NS_PER_MS, Message, MessageHeader
+from seastream_nb.options import ConnectOptions, ConsumerOptions
+from seastream_nb.times import Edge, Instant, Position, When, after, parse_when, resolve
+
+
+class FileConsumer:
+    """The asynchronous core of a consumer of a file, in every mode.
+
+    A load-balanced group is one of this process, and ends with its last member; a resumable one
+    keeps its positions in `NAME.ss.positions` beside the file.
+
+    Attributes:
+        options: how it reads, with group and consumer filled in.
+        inbox: the messages that came, for the user's thread to take; another one after a seek.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        keys: Sequence[str | bytes],
+        options: ConsumerOptions,
+        connection: ConnectOptions,
+        *,
+        release: Callable[[Any], None],
+    ) -> None:
+        grouped = options.mode != "realtime"
+        self.options = with_identity(options) if grouped else options
+        self.connection = connection
+        self._path = path
+        # Where the process goes later changes nothing.
+        self._there = path.absolute()
+        self._release = release
+        self._selection = Selection(keys, apart=connection.shards == "off")
+        self._doing = f"reading {self._selection} of {path}"
+        self._rule = RULES[options.auto_commit] if grouped else None
+        self._resumption: Resumption | None = None
+        self._member: Member | None = None
+        self.inbox = Inbox()
+        self._own_inbox = self.inbox
+        # What reads for the group, and what reads after a seek, or in real time.
+        self._own: Reader | None = None
+        self._sought: Reader | None = None
+        self._stirred = asyncio.Event()
+        self._placing = asyncio.Lock()
+        self._closed = False
+        self._process = os.getpid()
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        keys: Sequence[str | bytes],
+        options: ConsumerOptions,
+        connection: ConnectOptions,
+        *,
+        release: Callable[[Any], None],
+    ) -> Self:
+        """A consumer that is anchored: nothing written after this returns is missed.
+
+        Raises:
+            FileError: the file cannot be read, or a group's positions cannot be kept.
+            FileFormatError: it is no `.ss` file, or damaged where reading begins.
+            ConfigError: a group over all keys, or positions of another file.
+            ReadOnlyError: a group, on a read-only connection.
+        """
+        consumer = cls(path, keys, options, connection, release=release)
+        await consumer._start()
+        return consumer
+
+    async def _start(self) -> None:
+        if self.options.mode == "realtime":
+            self._sought = self._reader(await self._begin())
+            return
+        if self.connection.read_only:
+            raise ReadOnlyError(
+                f"{self._doing}: the connection is read-only, and a consumer with "
+                f"mode={self.options.mode!r} changes its group; 'realtime' does not"
+            )
+        if self._selection.wildcard or INTERNAL_KEY in self._selection.keys:
+            raise ConfigError(f"{self._doing}: a group needs the keys of its streams, not '*'")
+        if self.options.mode == "load_balanced":
+            group = self.options.group or ""
+            self._member = await join_group(
+                self._there, group, self._selection.snapshot(), self._begin
+            )
+        else:
+            self._resumption = Resumption(Positions(self._there), self.options)
+            self.inbox = self._own_inbox = self._resumption.inbox
+        await self._read_own()
+
+    async def _begin(self) -> Tail:
+        """Where a consumer begins that stood nowhere before."""
+        if self.options.auto_stream_reset == "earliest":
+            return await in_thread(lambda: Tail(self._there))
+        tail, _ = await in_thread(lambda: Tail.at_end(self._there))
+        return tail
+
+    async def _read_own(self) -> None:
+        """Begin to read for the group, where it stands."""
+        if self._member is not None:
+            member = self._member
+            tail = await in_thread(lambda: Tail(self._there, member.offset))
+            reader = self._reader(tail, share=member, turn=member.turn)
+            self._own = member.reads(reader, self._stirred.set)
+        elif self._resumption is not None:
+            streams = self._selection.keys
+            positions = await self._resumption.join(streams, await self._begin())
+            offset = min((base for base, _ in positions.values()), default=HEADER_SIZE)
+            tail = await in_thread(lambda: Tail(self._there, offset))
+            self._own = self._reader(tail, skips=positions)
+
+    def _reader(self, tail: Tail, **options: Any) -> Reader:
+        return Reader(tail, self._selection.snapshot(), told=self._stirred.set, **options)
+
+    # Which shards, from the next seek, rewind or return to the group on.
+
+    @property
+    def stream_shards(self) -> list[tuple[str, int]]:
+        """The assigned shards that are known, as (stream key, shard)."""
+        return self._selection.stream_shards
+
+    def assign(self, key: str | bytes, shard: int) -> None:
+        """Read this shard too, from the next seek, rewind or return to the group on."""
+        self._selection.assign(key, shard)
+
+    def unassign(self, key: str | bytes, shard: int) -> None:
+        """Stop reading this shard, from the next seek, rewind or return to the group on."""
+        self._selection.unassign(key, shard)
+
+    # Where to read.
+
+    async def seek(self, when: When | int) -> None:
+        """Go to a time in all assigned shards: the first message strictly later is next."""
+        position: Position
+        if isinstance(when, int | np.integer):
+            position = Instant(int(when))
+        else:
+            moment = parse_when(when, tz=self.connection.tz)
+            position = resolve(moment, await self._now_ns() if moment.needs_now else 0)
+        await self._place(position)
+
+    async def rewind(self, to: SeqPos) -> None:
+        """Go to the beginning, the end, or the message with a sequence number, or a higher one."""
+        if to in ("beginning", "end"):
+            await self._place(Edge.EARLIEST if to == "beginning" else Edge.LATEST)
+        elif isinstance(to, int | np.integer) and 0 <= to <= MAX_U64:
+            await self._place(Edge.EARLIEST, numbered_from(int(to)))
+        else:
+            raise ConfigError(f"rewind({to!r}): give 'beginning', 'end' or a sequence number")
+
+    async def _now_ns(self) -> int:
+        """Just after the last message: what "now" means in a file."""
+        if self.connection.now is not None:
+            return self.connection.now
+        _, last_ms = await in_thread(lambda: Tail.at_end(self._there))
+        return ((last_ms or 0) + 1) * NS_PER_MS
+
+    async def _place(self, position: Position, begin: Begin | None = None) -> None:
+        """Read all assigned shards from a position on, and forget what was read before."""
+        self._require_open()
+        if position is Edge.LATEST:
+            tail, _ = await in_thread(lambda: Tail.at_end(self._there))
+        else:
+            tail = await in_thread(lambda: Tail(self._there))
+        if not isinstance(position, Edge):
+            begin = later_than(EntryId(*after(position, unit_ns=NS_PER_MS)))
+        self._require_open()  # it may have ended meanwhile
+        before, self._sought = self._sought, self._reader(tail, begin=begin)
+        self._switch(Inbox())
+        if before is not None:
+            await before.stop()
+
+    async def resume_group(self) -> None:
+        """After a seek or rewind: go on where the group was, with all that was not taken then."""
+        self._require_open()
+        if self._own is None:
+            raise ConfigError(f"{self._doing}: a consumer in realtime mode has no group")
+        before, self._sought = self._sought, None
+        self._own.select(self._selection.snapshot())
+        self._switch(self._own_inbox)
+        if before is not None:
+            await before.stop()
+
+    def _switch(self, inbox: Inbox) -> None:
+        self.inbox = inbox
+        self._stirred.set()
+
+    # Messages.
+
+    async def fill(self, least: float, most: float, until: float | None) -> None:
+        """Wait until the inbox holds `least` messages; put in more, up to `most`, if they came."""
+        self._require_open()
+        if self._resumption is not None:
+            self._resumption.tell()
+        try:
+            async with asyncio.timeout_at(until):
+                await self._fill(least, most)
+        except TimeoutError:
+            if len(self.inbox) < least:
+                raise TimeoutError(f"{self._doing}: too few messages came in time") from None
+
+    async def _fill(self, least: float, most: float) -> None:
+        while True:
+            self._require_open()
+            self._stirred.clear()
+            reader = self._sought or self._own
+            assert reader is not None
+            if len(self.inbox) < most and self._put(reader):
+                continue
+            if len(self.inbox) >= least:
+                return
+            owed = self._member is not None and reader is self._own and self._member.owes
+            if reader.failure is not None and not owed:
+                if not len(self.inbox):
+                    reader.raise_failure()
+                return
+            await self._stirred.wait()
+
+    def _put(self, reader: Reader) -> bool:
+        """Put the next batch in the inbox; whether there was one."""
+        left = self._member.take() if self._member is not None and reader is self._own else None
+        if left is not None:
+            self.inbox.add(left)
+            return True
+        batch = reader.take()
+        if batch is None:
+            return False
+        if self._resumption is not None and reader is self._own:
+            self._resumption.received(batch, reader.header)
+        else:
+            self.inbox.add(batch)
+        return True
+
+    # Groups.
+
+    @property
+    def rides(self) -> bool:
+        """Whether commits ride on the calls that take messages."""
+        return self._rule is not None and self._rule.rides
+
+    def ride(self) -> None:
+        """A call takes messages; called by the user's thread, before it does."""
+        if self._resumption is not None:
+            self._resumption.ride()
+
+    def ack(self, message: Message | MessageHeader) -> None:
+        """Mark a message as done; only a group that does not do it itself makes use of it."""
+        self._require_open()
+        if RULES[self.options.auto_commit].refuses_ack:
+            raise AckNotAllowed(
+                f"{self._doing}: auto_commit='delayed' acks each message that was taken; choose "
+                "'rolling' or 'disabled' to ack yourself"
+            )
+        if type(message) not in (Message, MessageHeader):
+            raise TypeError(f"ack() takes a message or its header, not {type(message).__name__}")
+        if not self._selection.reads(message.stream):
+            raise AckNotAllowed(f"{self._doing}: a message of {message.stream!r} is not of these")
+        if self._resumption is not None and not self._resumption.rule.acks_itself:
+            self._resumption.acked.append((message.origin.key, message.wire_id))
+
+    async def commit(self) -> None:
+        """Commit what is acknowledged, and return when it is kept."""
+        self._require_open()
+        if self._rule is None:
+            raise CommitNotAllowed(
+                f"{self._doing}: a consumer in realtime mode has nothing to commit"
+            )
+        if self._rule.refuses_commit:
+            rule = self.options.auto_commit
+            raise CommitNotAllowed(
+                f"{self._doing}: auto_commit={rule!r} commits by itself; choose 'disabled' to "
+                "commit yourself, or commit_asap()"
+            )
+        if self._resumption is not None:
+            await self._resumption.commit()
+
+    def commit_asap(self) -> None:
+        """Commit what is due soon, without waiting; refused in no mode."""
+        if self._resumption is not None:
+            portal.call_soon(self._resumption.commit_soon)
+
+    def _require_open(self) -> None:
+        if self._process != os.getpid():
+            raise ConsumerClosed(f"{self._doing}: this consumer is its parent process's; make one")
+        if self._closed:
+            raise ConsumerClosed(f"{self._doing}: this consumer has ended")
+
+    async def end(self) -> None:
+        """Commit everything that is acknowledged, and stop reading. Ending twice is fine."""
+        await self._close(commit=True)
+
+    async def abort(self) -> None:
+        """Stop reading, and commit nothing more: what was not committed will come again."""
+        await self._close(commit=False)
+
+    async def _close(self, *, commit: bool) -> None:
+        if self._closed or self._process != os.getpid():
+            return
+        self._closed = True
+        self._release(self)
+        self._stirred.set()
+        try:
+            if self._member is not None:
+                await self._member.leave(self._own_inbox)
+            if self._resumption is not None:
+                await self._resumption.close(commit=commit)
+        finally:
+            for reader in (self._sought, self._own):
+                if reader is not None:
+                    await reader.stop()
+            self.inbox = Inbox()
