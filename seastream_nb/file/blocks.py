@@ -56,6 +56,7 @@ class FileBlocks:
             self.block_bytes = BLOCK_BYTES
         self._lock = threading.RLock()
         self._kept: OrderedDict[int, tuple[int, Frames]] = OrderedDict()
+        self._held = 0
         # Where blocks begin that no beacon tells, as far as they were read.
         self._starts: dict[int, int] = {0: HEADER_SIZE}
 
@@ -82,11 +83,13 @@ class FileBlocks:
                 return kept[1]
             start = self._start(number, size)
             frames = self.frames(start, stop, size)
+            if kept is not None:
+                self._held -= kept[1].data.nbytes
             self._kept[number] = stop, frames
             self._kept.move_to_end(number)
-            held = sum(each.data.nbytes for _, each in self._kept.values())
-            while held > KEPT_BYTES and len(self._kept) > 1:
-                held -= self._kept.popitem(last=False)[1][1].data.nbytes
+            self._held += frames.data.nbytes
+            while self._held > KEPT_BYTES and len(self._kept) > 1:
+                self._held -= self._kept.popitem(last=False)[1][1].data.nbytes
         return frames
 
     def frames(self, start: int, stop: int, size: int) -> Frames:

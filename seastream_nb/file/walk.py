@@ -2,7 +2,7 @@
 
     frame ─► frame ─► (damage) ─► where the next whole frame begins, or the next beacon ─► frame
 
-Memory is bounded by the largest frame, which is never larger than the file.
+Memory is bounded by the largest frame, never larger than the file.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ class Walk:
                 found, faults = self._frame()
             except _Torn:
                 yield from (crossing.found for crossing in self._crossed)
-                begin = self._begin
+                begin, before = self._begin, [each for each in self._crossed if not each.done]
+                yield from self._wrong_counts(0, before)
                 if begin == self._size:  # it ends with a beacon, and nothing is torn
                     return
                 again = self._search(begin + 1)
@@ -142,11 +143,9 @@ class Walk:
                 yield Skipped(start, again)
                 self._at = again
                 continue
-            before = [each.found for each in self._crossed if each.done == 0]
-            after = [each.found for each in self._crossed if each.done]
-            yield from before
+            yield from (each.found for each in self._crossed if not each.done)
             yield found
-            yield from after
+            yield from (each.found for each in self._crossed if each.done)
             yield from faults
         if self._size % self._interval == 0:
             yield Fault(self._size, "the file ends where a beacon should stand")
@@ -167,7 +166,7 @@ class Walk:
         if total > self._size - start:
             self._require_confirmed(total, length)
         payload, trailer = self._read(length), self._read(TRAILER_SIZE)
-        wrong = self._wrong_counts(total)
+        wrong = self._wrong_counts(total, self._crossed)
         frame = Frame(Place(key, shard, sequence, ms), payload, crc_of(trailer))
         intact = payload_crc(payload) == frame.crc
         ended = trailer[-1:] == END
@@ -181,22 +180,22 @@ class Walk:
         return FrameFound(start, frame, intact), faults
 
     def _require_confirmed(self, total: int, length: int) -> None:
-        """End the file inside this frame, without reading all the rest for a bogus length."""
+        """Refuse a length past the end that a beacon denies, before all the rest is read."""
         room = self._interval - self._at % self._interval
         self._read(min(length, room) + 1)
-        if not self._wrong_counts(total):
-            self._read(self._size)
-        raise _Torn
+        if self._wrong_counts(total, self._crossed):
+            raise _Damaged(self._begin, "the length of a message is damaged", self._begin + 1)
+        self._read(self._size)
 
-    def _wrong_counts(self, total: int) -> list[Fault]:
-        """Beacons within the frame that say something else than how much of it is to come."""
+    def _wrong_counts(self, total: int, crossed: list[_Crossing]) -> list[Fault]:
+        """Beacons that say something else than how much of the frame within them is to come."""
         return [
             Fault(
                 each.found.offset,
                 f"the beacon says that {each.found.beacon.remaining:,} bytes of a message remain; "
                 f"there are {max(0, left):,}",
             )
-            for each in self._crossed
+            for each in crossed
             if each.found.beacon.remaining != (left := total - each.done if each.done else 0)
         ]
 

@@ -259,3 +259,12 @@ def test_damage_full_of_ends_is_searched_without_reading_a_frame_for_each() -> N
     found = [each for each in Walk(file, len(data)) if isinstance(each, FrameFound)]
     assert [each.frame for each in found if each.intact][-5:] == frames[1:]
     assert file.count < 8 * len(data)
+
+
+@pytest.mark.parametrize("more", [b"", b"\x01a"])
+def test_a_last_beacon_that_says_too_much_is_a_fault(tmp_path: Path, more: bytes) -> None:
+    data = bytearray(encoded([], 128))
+    data[128 + 4] = 31
+    report = ss.verify(written(tmp_path, bytes(data) + more))
+    assert [offset for offset, _ in report.faults] == [128]
+    assert report.torn_tail == (len(data) if more else None)
