@@ -19,6 +19,10 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from seastream_nb.errors import AckNotAllowed, CommitNotAllowed
+from seastream_nb.message import Message, MessageHeader
+from seastream_nb.options import ConsumerOptions
+
 
 @dataclass(frozen=True)
 class CommitRule:
@@ -45,6 +49,37 @@ RULES: Mapping[str, CommitRule] = {
     "rolling": CommitRule(False, False, True, True, True),
     "disabled": CommitRule(False, False, False, False, False),
 }
+
+
+def require_ack(auto_commit: str, message: object, *, doing: str) -> None:
+    """Refuse an ack that would change nothing, or of what is no message.
+
+    Raises:
+        AckNotAllowed, TypeError: saying why.
+    """
+    if RULES[auto_commit].refuses_ack:
+        raise AckNotAllowed(
+            f"{doing}: auto_commit='delayed' acks each message that was taken; choose "
+            "'rolling' or 'disabled' to ack yourself"
+        )
+    if type(message) not in (Message, MessageHeader):
+        raise TypeError(f"ack() takes a message or its header, not {type(message).__name__}")
+
+
+def require_commit(options: ConsumerOptions, *, doing: str) -> None:
+    """Refuse a commit that would change nothing.
+
+    Raises:
+        CommitNotAllowed: saying why.
+    """
+    if options.mode == "realtime":
+        raise CommitNotAllowed(f"{doing}: a consumer in realtime mode has nothing to commit")
+    if RULES[options.auto_commit].refuses_commit:
+        raise CommitNotAllowed(
+            f"{doing}: auto_commit={options.auto_commit!r} commits by itself; choose 'disabled' to "
+            "commit yourself, or commit_asap()"
+        )
+
 
 Acks = dict[bytes, list[bytes]]
 """Entry ids by Redis key."""

@@ -15,13 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from seastream_nb import portal
-from seastream_nb.committing import RULES
+from seastream_nb.committing import RULES, require_ack, require_commit
 from seastream_nb.errors import (
     AckNotAllowed,
-    CommitNotAllowed,
     ConfigError,
     ConsumerClosed,
     ReadOnlyError,
@@ -29,17 +26,18 @@ from seastream_nb.errors import (
 from seastream_nb.file.format import HEADER_SIZE, INTERNAL_KEY
 from seastream_nb.file.groups import Member, join_group
 from seastream_nb.file.positions import Positions
-from seastream_nb.file.reader import Begin, Reader, later_than, numbered_from
+from seastream_nb.file.reader import Begin, Reader
 from seastream_nb.file.resuming import Resumption
+from seastream_nb.file.seeking import at_edge, rewound, sought
 from seastream_nb.file.selection import Selection
 from seastream_nb.file.session import in_thread
 from seastream_nb.file.tail import Tail
 from seastream_nb.identity import with_identity
 from seastream_nb.inbox import Inbox
-from seastream_nb.keys import MAX_U64, EntryId, SeqPos
-from seastream_nb.message import NS_PER_MS, Message, MessageHeader
+from seastream_nb.keys import SeqPos
+from seastream_nb.message import Message, MessageHeader
 from seastream_nb.options import ConnectOptions, ConsumerOptions
-from seastream_nb.times import Edge, Instant, Position, When, after, parse_when, resolve
+from seastream_nb.times import Edge, When
 
 
 class FileConsumer:
@@ -65,7 +63,6 @@ class FileConsumer:
         grouped = options.mode != "realtime"
         self.options = with_identity(options) if grouped else options
         self.connection = connection
-        self._path = path
         # Where the process goes later changes nothing.
         self._there = path.absolute()
         self._release = release
@@ -80,7 +77,6 @@ class FileConsumer:
         self._own: Reader | None = None
         self._sought: Reader | None = None
         self._stirred = asyncio.Event()
-        self._placing = asyncio.Lock()
         self._closed = False
         self._process = os.getpid()
 
@@ -103,7 +99,11 @@ class FileConsumer:
             ReadOnlyError: a group, on a read-only connection.
         """
         consumer = cls(path, keys, options, connection, release=release)
-        await consumer._start()
+        try:
+            await consumer._start()
+        except BaseException:
+            await consumer.abort()
+            raise
         return consumer
 
     async def _start(self) -> None:
@@ -111,17 +111,12 @@ class FileConsumer:
             self._sought = self._reader(await self._begin())
             return
         if self.connection.read_only:
-            raise ReadOnlyError(
-                f"{self._doing}: the connection is read-only, and a consumer with "
-                f"mode={self.options.mode!r} changes its group; 'realtime' does not"
-            )
+            raise ReadOnlyError(f"{self._doing}: a read-only connection has no group consumers")
         if self._selection.wildcard or INTERNAL_KEY in self._selection.keys:
             raise ConfigError(f"{self._doing}: a group needs the keys of its streams, not '*'")
         if self.options.mode == "load_balanced":
-            group = self.options.group or ""
-            self._member = await join_group(
-                self._there, group, self._selection.snapshot(), self._begin
-            )
+            selection, group = self._selection.snapshot(), self.options.group or ""
+            self._member = await join_group(self._there, group, selection, self._begin)
         else:
             self._resumption = Resumption(Positions(self._there), self.options)
             self.inbox = self._own_inbox = self._resumption.inbox
@@ -129,9 +124,8 @@ class FileConsumer:
 
     async def _begin(self) -> Tail:
         """Where a consumer begins that stood nowhere before."""
-        if self.options.auto_stream_reset == "earliest":
-            return await in_thread(lambda: Tail(self._there))
-        tail, _ = await in_thread(lambda: Tail.at_end(self._there))
+        earliest = self.options.auto_stream_reset == "earliest"
+        tail, _ = await at_edge(self._there, Edge.EARLIEST if earliest else Edge.LATEST)
         return tail
 
     async def _read_own(self) -> None:
@@ -142,8 +136,8 @@ class FileConsumer:
             reader = self._reader(tail, share=member, turn=member.turn)
             self._own = member.reads(reader, self._stirred.set)
         elif self._resumption is not None:
-            streams = self._selection.keys
-            positions = await self._resumption.join(streams, await self._begin())
+            begin = await self._begin()
+            positions = await self._resumption.join(self._selection.keys, begin)
             offset = min((base for base, _ in positions.values()), default=HEADER_SIZE)
             tail = await in_thread(lambda: Tail(self._there, offset))
             self._own = self._reader(tail, skips=positions)
@@ -166,65 +160,34 @@ class FileConsumer:
         """Stop reading this shard, from the next seek, rewind or return to the group on."""
         self._selection.unassign(key, shard)
 
-    # Where to read.
-
     async def seek(self, when: When | int) -> None:
         """Go to a time in all assigned shards: the first message strictly later is next."""
-        position: Position
-        if isinstance(when, int | np.integer):
-            position = Instant(int(when))
-        else:
-            moment = parse_when(when, tz=self.connection.tz)
-            position = resolve(moment, await self._now_ns() if moment.needs_now else 0)
-        await self._place(position)
+        await self._place(*await sought(when, self._there, self.connection))
 
     async def rewind(self, to: SeqPos) -> None:
         """Go to the beginning, the end, or the message with a sequence number, or a higher one."""
-        if to in ("beginning", "end"):
-            await self._place(Edge.EARLIEST if to == "beginning" else Edge.LATEST)
-        elif isinstance(to, int | np.integer) and 0 <= to <= MAX_U64:
-            await self._place(Edge.EARLIEST, numbered_from(int(to)))
-        else:
-            raise ConfigError(f"rewind({to!r}): give 'beginning', 'end' or a sequence number")
+        await self._place(*rewound(to))
 
-    async def _now_ns(self) -> int:
-        """Just after the last message: what "now" means in a file."""
-        if self.connection.now is not None:
-            return self.connection.now
-        _, last_ms = await in_thread(lambda: Tail.at_end(self._there))
-        return ((last_ms or 0) + 1) * NS_PER_MS
-
-    async def _place(self, position: Position, begin: Begin | None = None) -> None:
+    async def _place(self, edge: Edge, begin: Begin | None) -> None:
         """Read all assigned shards from a position on, and forget what was read before."""
         self._require_open()
-        if position is Edge.LATEST:
-            tail, _ = await in_thread(lambda: Tail.at_end(self._there))
-        else:
-            tail = await in_thread(lambda: Tail(self._there))
-        if not isinstance(position, Edge):
-            begin = later_than(EntryId(*after(position, unit_ns=NS_PER_MS)))
+        tail, _ = await at_edge(self._there, edge)
         self._require_open()  # it may have ended meanwhile
-        before, self._sought = self._sought, self._reader(tail, begin=begin)
-        self._switch(Inbox())
-        if before is not None:
-            await before.stop()
+        await self._switch(self._reader(tail, begin=begin), Inbox())
 
     async def resume_group(self) -> None:
         """After a seek or rewind: go on where the group was, with all that was not taken then."""
         self._require_open()
         if self._own is None:
             raise ConfigError(f"{self._doing}: a consumer in realtime mode has no group")
-        before, self._sought = self._sought, None
         self._own.select(self._selection.snapshot())
-        self._switch(self._own_inbox)
+        await self._switch(None, self._own_inbox)
+
+    async def _switch(self, sought: Reader | None, inbox: Inbox) -> None:
+        before, self._sought, self.inbox = self._sought, sought, inbox
+        self._stirred.set()
         if before is not None:
             await before.stop()
-
-    def _switch(self, inbox: Inbox) -> None:
-        self.inbox = inbox
-        self._stirred.set()
-
-    # Messages.
 
     async def fill(self, least: float, most: float, until: float | None) -> None:
         """Wait until the inbox holds `least` messages; put in more, up to `most`, if they came."""
@@ -285,13 +248,7 @@ class FileConsumer:
     def ack(self, message: Message | MessageHeader) -> None:
         """Mark a message as done; only a group that does not do it itself makes use of it."""
         self._require_open()
-        if RULES[self.options.auto_commit].refuses_ack:
-            raise AckNotAllowed(
-                f"{self._doing}: auto_commit='delayed' acks each message that was taken; choose "
-                "'rolling' or 'disabled' to ack yourself"
-            )
-        if type(message) not in (Message, MessageHeader):
-            raise TypeError(f"ack() takes a message or its header, not {type(message).__name__}")
+        require_ack(self.options.auto_commit, message, doing=self._doing)
         if not self._selection.reads(message.stream):
             raise AckNotAllowed(f"{self._doing}: a message of {message.stream!r} is not of these")
         if self._resumption is not None and not self._resumption.rule.acks_itself:
@@ -300,16 +257,7 @@ class FileConsumer:
     async def commit(self) -> None:
         """Commit what is acknowledged, and return when it is kept."""
         self._require_open()
-        if self._rule is None:
-            raise CommitNotAllowed(
-                f"{self._doing}: a consumer in realtime mode has nothing to commit"
-            )
-        if self._rule.refuses_commit:
-            rule = self.options.auto_commit
-            raise CommitNotAllowed(
-                f"{self._doing}: auto_commit={rule!r} commits by itself; choose 'disabled' to "
-                "commit yourself, or commit_asap()"
-            )
+        require_commit(self.options, doing=self._doing)
         if self._resumption is not None:
             await self._resumption.commit()
 

@@ -45,22 +45,25 @@ class Run:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Entry, Position]] = deque()
-        self._done: set[Entry] = set()
+        self._open: set[Entry] = set()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     def received(self, entry: Entry, behind: Position) -> None:
         """A message came, and this position is behind it."""
         self._waiting.append((entry, behind))
+        self._open.add(entry)
 
     def done(self, entry: Entry) -> None:
-        """A message was committed."""
-        self._done.add(entry)
+        """A message was committed; one that was read elsewhere, after a seek, is none of these."""
+        self._open.discard(entry)
 
     def passed(self) -> Position | None:
         """The position behind all messages that are done before the first that is not."""
         position = None
-        while self._waiting and self._waiting[0][0] in self._done:
-            entry, position = self._waiting.popleft()
-            self._done.discard(entry)
+        while self._waiting and self._waiting[0][0] not in self._open:
+            _, position = self._waiting.popleft()
         return position
 
 
@@ -85,7 +88,6 @@ class Resumption:
         self._ledger = Ledger(options.auto_commit_delay if delayed else 0.0)
         self._runs: dict[str, Run] = {}
         self._streams: dict[bytes, str] = {}
-        self._open = 0
         self._header: FileHeader | None = None
         self._next_ride = 0.0
         self._committing = asyncio.Lock()
@@ -119,7 +121,6 @@ class Resumption:
             for origin, entry_id, row in messages:
                 self._streams[origin.key] = stream
                 run.received((origin.key, entry_id.wire()), (batch.base, row + 1))
-        self._open += len(batch)
         self.inbox.add(batch)
         self._came.set()
 
@@ -171,7 +172,7 @@ class Resumption:
                     await self._keep(acks)
                 except StreamError as error:
                     self._failure = error
-            if not self._open:
+            if not any(self._runs.values()):
                 self._came.clear()
                 await self._came.wait()
             await asyncio.sleep(NOTICE_SECONDS)
@@ -200,7 +201,6 @@ class Resumption:
             for key, ids in acks.items():
                 for entry_id in ids if key in self._streams else ():
                     self._runs[self._streams[key]].done((key, entry_id))
-                    self._open -= 1
             for stream, run in self._runs.items():
                 position = run.passed()
                 if position is not None:

@@ -75,7 +75,8 @@ class Selection:
     @property
     def stream_shards(self) -> list[tuple[str, int]]:
         """The shards that are read, as far as messages of them came; else shard 0 of each key."""
-        met = {(origin.stream, origin.shard) for origin in self._met.values()}
+        # A reader's thread may meet one now: a list is made in one step.
+        met = {(origin.stream, origin.shard) for origin in list(self._met.values())}
         silent = {(key, 0) for key in self.keys if all(key != stream for stream, _ in met)}
         return sorted((met | silent) - self._unassigned)
 

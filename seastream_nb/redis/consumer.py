@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 
 from seastream_nb import portal
-from seastream_nb.committing import RULES
+from seastream_nb.committing import require_ack, require_commit
 from seastream_nb.errors import (
     AckNotAllowed,
-    CommitNotAllowed,
     ConfigError,
     ConsumerClosed,
     StreamError,
@@ -327,30 +326,16 @@ class RedisConsumer:
     def _refuse_ack(self, message: Any) -> None:
         """Say why an ack is wrong, unless it is only not needed."""
         self._require_open()
-        if RULES[self.options.auto_commit].refuses_ack:
-            raise AckNotAllowed(
-                f"{self._doing}: auto_commit='delayed' acks each message that was taken; choose "
-                "'rolling' or 'disabled' to ack yourself"
-            )
-        if type(message) not in _STAMPED:
-            raise TypeError(f"ack() takes a message or its header, not {type(message).__name__}")
+        require_ack(self.options.auto_commit, message, doing=self._doing)
         if message.stream not in self._assignment.streams:
             raise AckNotAllowed(f"{self._doing}: a message of {message.stream!r} is not of these")
 
     async def commit(self) -> None:
         """Commit what is acknowledged, and return when the server has it."""
         self._require_open()
-        if self._group is None:
-            raise CommitNotAllowed(
-                f"{self._doing}: a consumer in realtime mode has nothing to commit"
-            )
-        if self._group.rule.refuses_commit:
-            rule = self.options.auto_commit
-            raise CommitNotAllowed(
-                f"{self._doing}: auto_commit={rule!r} commits by itself; choose 'disabled' to "
-                "commit yourself, or commit_asap()"
-            )
-        await self._group.commit()
+        require_commit(self.options, doing=self._doing)
+        if self._group is not None:
+            await self._group.commit()
 
     def commit_asap(self) -> None:
         """Commit what is due soon, without waiting; refused in no mode."""

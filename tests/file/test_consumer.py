@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -342,6 +344,37 @@ def test_reading_ahead_is_about_a_page(tmp_path: Path):
         time.sleep(0.05)
         assert reader.tail.offset < 2 * 2**20
         assert len(consumer.take(8_000, SOON)) == 8_000
+
+
+WRITING = """
+import sys
+from pathlib import Path
+from tests.file.consuming import FileWriter, message
+with FileWriter(Path(sys.argv[1]), beacon_interval=1024) as writer:
+    for first in range(0, 4000, 5):
+        frames = [message(n, "ab"[n % 2]) for n in range(first, first + 5)]
+        writer.write(frame.of(frame.place, frame.payload * (1 + first % 90)) for frame in frames)
+    writer.end(eos=True)
+"""
+
+
+def test_nothing_is_lost_while_another_process_writes(tmp_path: Path):
+    path = written(tmp_path, b"", "a.ss")
+    balanced = {"mode": "load_balanced", "group": "g"}
+    with (
+        consuming(path, "*") as alone,
+        consuming(path, "b", "a", mode="resumable") as resumed,
+        consuming(path, "a", "b", **balanced) as first,
+        consuming(path, "a", "b", **balanced) as second,
+    ):
+        writing = subprocess.Popen(
+            [sys.executable, "-c", WRITING, str(path)], cwd=Path(__file__).parents[2]
+        )
+        assert numbers(list(alone)) == list(range(4000))
+        assert numbers(list(resumed)) == list(range(4000))
+        assert numbers(list(first)) == list(range(0, 4000, 2))
+        assert numbers(list(second)) == list(range(1, 4000, 2))
+        assert writing.wait(SOON) == 0
 
 
 def test_a_page_has_the_columns_of_a_stream(tmp_path: Path):

@@ -13,6 +13,7 @@ import pytest
 
 import seastream_nb as ss
 from seastream_nb.errors import ConfigError, FileError
+from seastream_nb.file import groups
 from seastream_nb.file.writer import FileWriter
 from tests.file.consuming import SOON, consuming, message, messages, numbers, opened, write
 from tests.file.files import encoded, written
@@ -178,6 +179,18 @@ def test_a_seek_leaves_the_group_where_it_is(tmp_path: Path):
         assert numbers(consumer.take(4, SOON)) == [6, 7, 8, 9]
 
 
+def test_acks_of_what_was_sought_count_for_what_the_group_waits_for_only(tmp_path: Path):
+    path = tmp_path / "a.ss"
+    write(path, messages(1, 9))
+    with resuming(path, auto_commit="disabled", group="h") as consumer:
+        consumer.rewind(1)
+        for each in consumer.take(9, SOON):
+            consumer.ack(each)
+        consumer.commit()
+    with resuming(path, group="h") as consumer:
+        assert len(consumer.take(9, SOON)) == 9
+
+
 def test_positions_of_another_file_are_refused(tmp_path: Path):
     path = tmp_path / "a.ss"
     write(path, messages(1, 3))
@@ -198,6 +211,14 @@ def test_a_file_without_header_can_be_resumed_before_it_has_one(tmp_path: Path):
         assert numbers(consumer.take(2, SOON)) == [1, 2]
     with resuming(path) as consumer:
         assert consumer.next(SOON).sequence == 3
+
+
+def test_a_group_that_cannot_be_joined_leaves_nothing_behind(tmp_path: Path):
+    for mode in ("resumable", "load_balanced"):
+        with pytest.raises(FileError, match="missing"):
+            opened(tmp_path / "missing.ss", "a", mode=mode)
+    assert list(tmp_path.iterdir()) == []
+    assert not groups._groups
 
 
 def test_what_is_no_database_is_refused(tmp_path: Path):
