@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,21 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from seastream_nb.errors import FileError, StreamReset
-from seastream_nb.file.blocks import FileBlocks
 from seastream_nb.file.format import HEADER_SIZE
 from seastream_nb.file.frames import Frames, Pair
-from seastream_nb.file.handle import identity
 from seastream_nb.file.page import FilePage
 from seastream_nb.file.ranges import FileExtent
+from seastream_nb.file.tail import LOOK_SECONDS, Tail
 from seastream_nb.keys import FIRST_ID, LAST_ID
 from seastream_nb.message import NS_PER_MS, Origin
 from seastream_nb.page import Page
 from seastream_nb.query import Bounds, Pinned, Query
 from seastream_nb.times import Edge, bound
 
-# A file is looked at so often while it grows, and less and less while it does not. Looking takes a
-# microsecond, works on every file system, and holds nothing between two reads.
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.002, 0.05
 READ_BYTES = 2**20
 # So long after the end of the range messages may come that were stamped before it.
 LATE_NS = 1_000_000_000
@@ -64,58 +61,49 @@ class FileLive:
         self._at = known.stop if known else HEADER_SIZE
         # Whether the last thing in the file is the mark of its end.
         self._marked = known is not None and known.ends_stream
+        self._tail: Tail | None = None
 
     async def read(self, seconds: float, most: int) -> list[Page]:
-        """About `most` messages that came, a page a shard; waits up to `seconds`, or less."""
-        loop = asyncio.get_running_loop()
-        until, pause = loop.time() + seconds, SHORTEST_PAUSE
-        while True:
-            closing = self._until_ns is not None and time.time_ns() > self._until_ns + LATE_NS
-            found = await asyncio.to_thread(self._read)
-            pages = [] if found is None else self._pages(found)
-            self.ended |= found is None and (closing or self._marked)
-            if pages or self.ended or (left := until - loop.time()) <= 0:
-                return pages
-            await asyncio.sleep(min(pause, left))
-            pause = min(LONGEST_PAUSE, 2 * pause)
-
-    async def close(self) -> None:
-        """Hold nothing any more."""
-        self._blocks = None
-
-    def _read(self) -> Frames | None:
-        """The frames that came and are whole.
+        """About `most` messages that came, a page a shard; waits up to `seconds`, or less.
 
         Raises:
             StreamReset: another file has the name now, or it was cut; it is followed from its
                 beginning.
             FileError: the file was removed.
         """
-        if self._blocks is None:
-            if not self._path.stat().st_size:
-                return None
-            self._blocks = FileBlocks(self._path)
-        size = self._blocks.size()
-        if size < self._at:
-            self._begin_again()
-            raise StreamReset(f"following {self._path}: it was cut; it is read from its beginning")
-        if size > self._at:
-            found = self._blocks.frames(self._at, min(size, self._at + READ_BYTES), size)
-            self._at = found.stop
-            if len(found):
-                return found
-        here = identity(self._path)
-        if here is None:
-            raise FileError(f"following {self._path}: it was removed")
-        if here != self._blocks.identity:
-            self._begin_again()
-            raise StreamReset(
-                f"following {self._path}: another file has the name; it is read from its beginning"
-            )
-        return None
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        if self._tail is None:
+            self._tail = Tail(self._path, self._at, self._blocks)
+        while True:
+            closing = self._until_ns is not None and time.time_ns() > self._until_ns + LATE_NS
+            found = await asyncio.to_thread(self._read, self._tail)
+            pages = [] if found is None else self._pages(found)
+            self.ended |= found is None and (closing or self._marked)
+            left = until - loop.time()
+            if pages or self.ended or left <= 0:
+                return pages
+            if found is None:
+                await self._tail.changed(min(left, LOOK_SECONDS))
 
-    def _begin_again(self) -> None:
-        self._blocks, self._at = None, HEADER_SIZE
+    def _read(self, tail: Tail) -> Frames | None:
+        try:
+            return tail.read(READ_BYTES)
+        except FileError as error:
+            if error.errno not in (errno.ESTALE, errno.EIO):
+                raise
+            tail.close()
+            self._tail, self._blocks, self._at = None, None, HEADER_SIZE
+            raise StreamReset(
+                f"following {self._path}: another file has its name, or it was cut short; "
+                "it is read from its beginning"
+            ) from error
+
+    async def close(self) -> None:
+        """Watch the file no longer."""
+        if self._tail is not None:
+            self._tail.close()
+        self._blocks = None
 
     def _pages(self, found: Frames) -> list[Page]:
         pages: list[Page] = []

@@ -34,19 +34,22 @@ class Tail:
     Args:
         path: the file.
         offset: where a frame begins, or a beacon before one.
+        blocks: the file, if it is open: another one that has its name by now is noticed.
 
     Raises:
         FileError: it cannot be opened.
         FileFormatError: it does not begin as an `.ss` file does.
     """
 
-    def __init__(self, path: Path, offset: int = HEADER_SIZE) -> None:
+    def __init__(
+        self, path: Path, offset: int = HEADER_SIZE, blocks: FileBlocks | None = None
+    ) -> None:
         self.path = path
         self.offset = offset
         self.ended = False
         # Where the process goes later changes nothing.
         self._there = path.absolute()
-        self._blocks: FileBlocks | None = None
+        self._blocks = blocks
         self._seen: tuple[int, int, int, int] | None = None
         self._stirred = asyncio.Event()
         self._watch: Watch | None = None

@@ -83,7 +83,7 @@ def test_removal_and_rotation_are_noticed(tmp_path: Path) -> None:
         assert len(payloads(batches, 3)) == 3
         path.rename(tmp_path / "old.ss")
         written(tmp_path, encoded(numbered(2)))
-        with pytest.raises(ss.StreamReset, match="another file has the name"):
+        with pytest.raises(ss.StreamReset, match="another file has its name"):
             next(batches)
         batches = streamer["a"].follow()
         assert len(payloads(batches, 2)) == 2
@@ -99,7 +99,7 @@ def test_a_file_that_is_cut_is_noticed(tmp_path: Path) -> None:
         assert len(payloads(batches, 30)) == 30
         with path.open("r+b") as file:
             file.truncate(200)
-        with pytest.raises(ss.StreamReset, match="it was cut"):
+        with pytest.raises(ss.StreamReset, match="was cut short"):
             next(batches)
 
 
