@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def compiled(signature: str) -> Callable[[Function], Function]:
+def compiled(signature: Any) -> Callable[[Function], Function]:
     """Compile a function for these types, or load it from numba's cache; it releases the GIL."""
 
     def compile_now(function: Function) -> Function:

@@ -12,46 +12,17 @@ checksum, and is kept up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
-from fastcrc import crc16
 from numba import types
 
+from seastream_nb.file.crc_compiled import TABLES as TABLES, crc_of as _crc
 from seastream_nb.file.format import LAST_MS
-
-Array = np.ndarray[Any, Any]
-Function = TypeVar("Function", bound=Callable[..., Any])
+from seastream_nb.jit import Array, byte_at, compiled, inlined
 
 END = 0x0D
 MOST_MS = np.uint64(LAST_MS)
-
-# Of each byte the CRC when 0 to 7 zeros follow it: eight bytes are taken in one step.
-TABLES = np.array(
-    [
-        [crc16.cdma2000(bytes([byte]) + bytes(zeros), 0) for byte in range(256)]
-        for zeros in range(8)
-    ],
-    np.int32,
-)
-
-
-def _compiled(signature: Any) -> Callable[[Function], Function]:
-    def compile_now(function: Function) -> Function:
-        try:
-            kernel = numba.njit(signature, nogil=True, cache=True)(function)
-        except (RuntimeError, OSError):  # nowhere to write the cache
-            kernel = numba.njit(signature, nogil=True)(function)
-        return cast("Function", kernel)
-
-    return compile_now
-
-
-def _inlined(function: Function) -> Function:
-    # Without a signature it is compiled only as part of a kernel, so a cached kernel skips it.
-    return cast("Function", numba.njit(nogil=True, forceinline=True)(function))
 
 
 def _given(kind: Any, dimensions: int = 1) -> Any:
@@ -59,41 +30,14 @@ def _given(kind: Any, dimensions: int = 1) -> Any:
     return types.Array(kind, dimensions, "C", readonly=True)
 
 
-@_inlined
-def _byte(data: Array, at: Any) -> Any:
-    # An unsigned index cannot count from the end, which saves the test for it.
-    return data[np.uintp(at)]
-
-
-@_inlined
-def _crc(tables: Array, crc: Any, data: Array, start: int, end: int) -> Any:
-    at = start
-    while at + 8 <= end:
-        crc = (
-            tables[7, _byte(data, at) ^ (crc >> 8)]
-            ^ tables[6, _byte(data, at + 1) ^ (crc & 0xFF)]
-            ^ tables[5, _byte(data, at + 2)]
-            ^ tables[4, _byte(data, at + 3)]
-            ^ tables[3, _byte(data, at + 4)]
-            ^ tables[2, _byte(data, at + 5)]
-            ^ tables[1, _byte(data, at + 6)]
-            ^ tables[0, _byte(data, at + 7)]
-        )
-        at += 8
-    while at < end:
-        crc = ((crc << 8) & 0xFFFF) ^ tables[0, _byte(data, at) ^ (crc >> 8)]
-        at += 1
-    return crc
-
-
-@_inlined
+@inlined
 def _copy(source: Array, start: int, end: int, out: Array, at: int) -> int:
     for index in range(end - start):
-        out[np.uintp(at + index)] = _byte(source, start + index)
+        out[np.uintp(at + index)] = byte_at(source, start + index)
     return at + end - start
 
 
-@_inlined
+@inlined
 def _number(value: Any, size: int, out: Array, at: int) -> int:
     for index in range(size):
         shift = np.uint64(8 * (size - 1 - index))
@@ -101,7 +45,7 @@ def _number(value: Any, size: int, out: Array, at: int) -> int:
     return at + size
 
 
-@_compiled(
+@compiled(
     types.int64(
         types.int64,
         types.int64,
@@ -158,32 +102,32 @@ def encode(
     return index
 
 
-@_inlined
+@inlined
 def _read(data: Array, at: int, size: int) -> Any:
     value = np.uint64(0)
     for index in range(size):
-        value = (value << np.uint64(8)) | np.uint64(_byte(data, at + index))
+        value = (value << np.uint64(8)) | np.uint64(byte_at(data, at + index))
     return value
 
 
-@_inlined
+@inlined
 def _size(value: Any) -> Any:
     # Mixed with a signed number, an unsigned one becomes a float.
     return np.int64(value)
 
 
-@_inlined
+@inlined
 def _is(data: Array, at: int, size: int, places: Array, sizes: Array, which: int) -> bool:
     if sizes[which] != size:
         return False
     index = size - 1
     # From the shard on, in which places of one stream differ.
-    while index >= 0 and _byte(data, at + index) == places[which, index]:
+    while index >= 0 and byte_at(data, at + index) == places[which, index]:
         index -= 1
     return index < 0
 
 
-@_compiled(
+@compiled(
     (
         _given(types.uint8),
         types.int64,
@@ -203,7 +147,7 @@ def check(
     """
     before, taken, which = at, 0, 0
     while len(sizes) and at < data.size:
-        size = _size(_byte(data, at)) + 8
+        size = _size(byte_at(data, at)) + 8
         body = at + 1 + size + 20
         if body + 3 > data.size:
             break
@@ -219,7 +163,7 @@ def check(
         crc = _crc(tables, np.int64(0xFFFF), data, body, end - 3)
         stored = _size(_read(data, end - 3, 2))
         sequence, ms = _read(data, body - 20, 8), _read(data, body - 12, 8)
-        if crc != stored or _byte(data, end - 1) != END or ms > MOST_MS:
+        if crc != stored or byte_at(data, end - 1) != END or ms > MOST_MS:
             break
         highest[which, 0] = max(highest[which, 0], sequence)
         highest[which, 1] = max(highest[which, 1], ms)

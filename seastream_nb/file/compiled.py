@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from seastream_nb.file.format import CRC_POLYNOMIAL, FIRST_CHECKSUM, LAST_MS
+from seastream_nb.file.crc_compiled import TABLES, crc_of
+from seastream_nb.file.format import FIRST_CHECKSUM, LAST_MS
 from seastream_nb.file.plain import BAD_CRC, BAD_END, BAD_KEY, BAD_TIME, DONE, MORE
 from seastream_nb.jit import Array, byte_at, compiled, inlined
 
@@ -20,52 +21,13 @@ MOST_KEY = 249
 MOST_MS = np.uint64(LAST_MS)
 
 
-def _crc_tables() -> Array:
-    """What a byte followed by 0 to 7 zero bytes does to the CRC."""
-    # As wide as what they are combined with, which saves converting them each time.
-    tables = np.zeros((8, 256), np.int64)
-    for byte in range(256):
-        crc = byte << 8
-        for _ in range(8):
-            crc = (crc << 1) ^ (CRC_POLYNOMIAL if crc & 0x8000 else 0)
-        tables[0, byte] = crc & 0xFFFF
-    for zeros in range(1, 8):
-        before = tables[zeros - 1]
-        tables[zeros] = (before << 8 & 0xFFFF) ^ tables[0, before >> 8]
-    return tables
-
-
 def _legal() -> Array:
     legal = np.zeros(256, np.bool_)
     legal[list(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")] = True
     return legal
 
 
-CRC = _crc_tables()
 LEGAL = _legal()
-
-
-@inlined
-def _crc(data: Array, at: int, length: int) -> Any:
-    crc: Any = np.int64(FIRST_CHECKSUM)
-    end = at + length
-    # Eight bytes a step: their tables are looked up independently of each other.
-    while at + 8 <= end:
-        crc = (
-            CRC[7, (crc >> 8) ^ np.int64(byte_at(data, at))]
-            ^ CRC[6, (crc & 0xFF) ^ np.int64(byte_at(data, at + 1))]
-            ^ CRC[5, byte_at(data, at + 2)]
-            ^ CRC[4, byte_at(data, at + 3)]
-            ^ CRC[3, byte_at(data, at + 4)]
-            ^ CRC[2, byte_at(data, at + 5)]
-            ^ CRC[1, byte_at(data, at + 6)]
-            ^ CRC[0, byte_at(data, at + 7)]
-        )
-        at += 8
-    while at < end:
-        crc = ((crc << 8) & 0xFFFF) ^ CRC[0, (crc >> 8) ^ np.int64(byte_at(data, at))]
-        at += 1
-    return crc
 
 
 @inlined
@@ -102,7 +64,7 @@ def scan(
         if end > data.size:
             return count, at, MORE, end - data.size
         stored = (np.int64(byte_at(data, end - 3)) << 8) | np.int64(byte_at(data, end - 2))
-        if _crc(data, start, length) != stored:
+        if crc_of(TABLES, np.int64(FIRST_CHECKSUM), data, start, start + length) != stored:
             return count, at, BAD_CRC, 0
         if byte_at(data, end - 1) != CARRIAGE_RETURN:
             return count, end - 1, BAD_END, 0

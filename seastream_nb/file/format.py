@@ -37,8 +37,6 @@ MOST_NAME_BYTES = 111
 LAST_MS = 253_402_300_799_999
 INTERNAL_KEY = "SEA_STREAMER_INTERNAL"
 EOS = b"EOS"
-# CRC-16/CDMA2000, most significant bit first.
-CRC_POLYNOMIAL = 0xC867
 # What a CRC begins with, and the running checksum before the first message.
 FIRST_CHECKSUM = 0xFFFF
 
