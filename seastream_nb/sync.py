@@ -56,6 +56,7 @@ def connect(target: Target = None, /, **options: Unpack[ConnectKwargs]) -> Strea
     Raises:
         ConfigError, StreamUrlError: a target or option that cannot be meant.
         ConnectError, AuthError: naming what was tried, without the password.
+        FileError, FileFormatError: naming the file, and the byte offset of what is wrong.
     """
     opening = open_streamer(target, options)
     del target, options  # a traceback that shows variables must not show a password

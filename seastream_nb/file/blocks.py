@@ -54,7 +54,8 @@ class FileBlocks:
         self.block_bytes = max(1, -(-BLOCK_BYTES // interval)) * interval
         if interval > BLOCK_BYTES:
             self.block_bytes = BLOCK_BYTES
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._busy = [threading.Lock() for _ in range(8)]
         self._kept: OrderedDict[int, tuple[int, Frames]] = OrderedDict()
         self._held = 0
         # Where blocks begin that no beacon tells, as far as they were read.
@@ -76,21 +77,31 @@ class FileBlocks:
             FileError: the file cannot be read, or is shorter than it was.
         """
         stop = min(size, (number + 1) * self.block_bytes)
+        busy = self._busy[number % len(self._busy)]
+        # Several shards that ask for one block wait for one reading; others are read beside it.
+        with busy:
+            if (kept := self._look(number, stop)) is not None:
+                return kept
+            frames = self.frames(self._start(number, size), stop, size)
+            self._keep(number, stop, frames)
+        return frames
+
+    def _look(self, number: int, stop: int) -> Frames | None:
         with self._lock:
             kept = self._kept.get(number)
-            if kept is not None and (kept[0] == stop and kept[1].torn is None):
-                self._kept.move_to_end(number)
-                return kept[1]
-            start = self._start(number, size)
-            frames = self.frames(start, stop, size)
-            if kept is not None:
-                self._held -= kept[1].data.nbytes
-            self._kept[number] = stop, frames
+            if kept is None or kept[0] != stop or kept[1].torn is not None:
+                return None
             self._kept.move_to_end(number)
+            return kept[1]
+
+    def _keep(self, number: int, stop: int, frames: Frames) -> None:
+        with self._lock:
+            if (before := self._kept.pop(number, None)) is not None:
+                self._held -= before[1].data.nbytes
+            self._kept[number] = stop, frames
             self._held += frames.data.nbytes
             while self._held > KEPT_BYTES and len(self._kept) > 1:
                 self._held -= self._kept.popitem(last=False)[1][1].data.nbytes
-        return frames
 
     def frames(self, start: int, stop: int, size: int) -> Frames:
         """The frames that begin between two offsets, the first of which is where one begins."""

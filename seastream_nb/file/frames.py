@@ -174,12 +174,14 @@ def read_frames(read: Read, start: int, stop: int, size: int, interval: int) -> 
     torn = piece.offset_of(at) if status != plain.DONE else None
     if torn is None and end == size and at == len(piece.bytes):
         torn = piece.torn_beacon(stop)
-    joined = np.concatenate([each for each, _ in found])
+    joined = found[0][0] if len(found) == 1 else np.concatenate([each for each, _ in found])
     piece.check_beacons(joined, at)
     return Frames(
         data=piece.bytes,
         spans=joined,
-        numbers=np.concatenate([each for _, each in found], axis=1),
+        numbers=found[0][1]
+        if len(found) == 1
+        else np.concatenate([each for _, each in found], axis=1),
         stop=piece.stop_of(at),
         torn=None if torn == size else torn,
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from seastream_nb import portal
 from seastream_nb.file import frames
@@ -12,6 +14,9 @@ from seastream_nb.file.frames import Pair
 from seastream_nb.file.page import FilePage
 from seastream_nb.file.survey import Survey
 from seastream_nb.query import Extent, ShardRange
+
+# Blocks that are read ahead.
+AHEAD = 2
 
 
 class Notices:
@@ -69,17 +74,17 @@ class FileRangeReader:
         await asyncio.to_thread(frames.load)
         part = await asyncio.to_thread(self._part)
         numbers = iter(reversed(part) if self._reverse else part)
-        ahead = self._ask(next(numbers, None))
+        # The next blocks are read while this one is used, on as many threads.
+        ahead = deque(self._ask(number) for number in islice(numbers, AHEAD))
         try:
-            while ahead is not None:
-                page = await ahead
-                # The next block is read while this one is used.
-                ahead = self._ask(next(numbers, None))
+            while ahead:
+                page = await ahead.popleft()
+                ahead.extend(self._ask(number) for number in islice(numbers, 1))
                 if len(page):
                     yield page
         finally:
-            if ahead is not None:
-                ahead.cancel()
+            for task in ahead:
+                task.cancel()
         if self._extent.torn is not None:
             self._extent.notices.tell(
                 f"{self._extent.survey.blocks.path} ends inside a message at byte "
@@ -90,9 +95,7 @@ class FileRangeReader:
         start, end = self._shard.start, self._shard.end
         return self._extent.survey.part(self._extent.pair, start.ms, end.ms, self._extent.size)
 
-    def _ask(self, number: int | None) -> asyncio.Task[FilePage] | None:
-        if number is None:
-            return None
+    def _ask(self, number: int) -> asyncio.Task[FilePage]:
         return asyncio.create_task(asyncio.to_thread(self._page, number))
 
     def _page(self, number: int) -> FilePage:
