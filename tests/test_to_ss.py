@@ -307,7 +307,7 @@ def test_interrupts_again_and_again_lose_nothing_and_double_nothing(
     stream.to_ss(tmp_path / "whole" / "s.ss")
     stopped = 0
     for turn in range(100):
-        alarm(0.02 + turn * 0.01)
+        alarm(0.001 + turn * 0.01)
         try:
             report = stream.to_ss(tmp_path / "s.ss", resume=True)
         except KeyboardInterrupt:
