@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from seastream_nb.errors import FileError, FileFormatError
 from seastream_nb.file.format import HEADER_SIZE, FileHeader, Marker
-from seastream_nb.file.frames import Frames, beacon_at, read_frames
+from seastream_nb.file.frames import Frames, beacon_at, read_frames, room
 
 BLOCK_BYTES = 2**20
 # Blocks that are kept decoded, since each shard of a stream reads them.
@@ -108,25 +110,24 @@ class FileBlocks:
         with self._named():
             return read_frames(self.read, start, stop, size, self.header.interval)
 
-    def read(self, offset: int, count: int) -> bytes:
+    def read(self, offset: int, count: int) -> memoryview:
         """Exactly these bytes.
 
         Raises:
             FileError: they cannot be read, or are not there any more.
         """
-        parts = []
+        found, at = room(count, np.uint8), 0
         try:
-            while count > 0:
-                part = os.pread(self._fd, count, offset)
+            while at < count:
+                part = os.preadv(self._fd, [found[at:].data], offset + at)
                 if not part:
                     raise FileError(f"{self.path} was cut short while it was read")
-                parts.append(part)
-                offset, count = offset + len(part), count - len(part)
+                at += part
         except OSError as error:
             if isinstance(error, FileError):
                 raise
             raise FileError(error.errno, f"{self.path}: {error.strerror}") from error
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return memoryview(found.data)
 
     def beacon(self, offset: int, size: int) -> tuple[int, int, list[Marker]] | None:
         """Of the beacon at a multiple: its length, the bytes that remain, its markers.

@@ -41,7 +41,7 @@ _SAYS = {
     plain.BAD_CRC: "a message's payload does not fit its CRC",
     plain.BAD_END: "a message does not end with 0D",
 }
-Read = Callable[[int, int], bytes]
+Read = Callable[[int, int], memoryview]
 Pair = tuple[str, int]
 
 _kernels: Any = plain
@@ -84,8 +84,7 @@ class Frames:
 
     @cached_property
     def _groups(self) -> tuple[Numbers, list[Pair]]:
-        groups = np.empty(len(self), np.int32)
-        firsts = np.empty(len(self), np.int64)
+        groups, firsts = room(len(self), np.int32), room(len(self), np.int64)
         count = _kernels.group(self.data, self.spans, self.numbers[0], groups, firsts)
         pairs = [
             (
@@ -131,7 +130,7 @@ class Frames:
             raise TooLarge(
                 f"{len(rows)} payloads are {size:,} bytes, and an Arrow array holds 2 GiB"
             )
-        offsets, values = np.empty(len(rows) + 1, np.int32), np.empty(size, np.uint8)
+        offsets, values = room(len(rows) + 1, np.int32), room(size, np.uint8)
         _kernels.gather(self.data, self.spans, rows, offsets, values)
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(values)]
         return pa.Array.from_buffers(pa.binary(), len(rows), buffers)
@@ -157,8 +156,9 @@ def read_frames(read: Read, start: int, stop: int, size: int, interval: int) -> 
     while True:
         piece = _Piece(data, start, interval)
         limit = piece.place_of(stop)
-        room = max(0, limit - at) // LEAST_FRAME + 1
-        spans, numbers = np.empty((room, 4), np.int64), np.empty((3, room), np.uint64)
+        most = max(0, limit - at) // LEAST_FRAME + 1
+        spans = room(4 * most, np.int64).reshape(most, 4)
+        numbers = room(3 * most, np.uint64).reshape(3, most)
         count, at, status, missing = _kernels.scan(piece.bytes, at, limit, spans, numbers)
         found.append((spans[:count], numbers[:, :count]))
         if status in _SAYS:
@@ -167,10 +167,8 @@ def read_frames(read: Read, start: int, stop: int, size: int, interval: int) -> 
         if status == plain.DONE or end == size:
             break
         # Beacons come between, so this may not be the last time.
-        more = read(end, min(size - end, missing + SLACK))
-        data += more
-        if not more:
-            break
+        end = min(size, end + missing + missing // interval * LEAST_FRAME + SLACK)
+        data = read(start, end - start)
     torn = piece.offset_of(at) if status != plain.DONE else None
     if torn is None and end == size and at == len(piece.bytes):
         torn = piece.torn_beacon(stop)
@@ -187,11 +185,20 @@ def read_frames(read: Read, start: int, stop: int, size: int, interval: int) -> 
     )
 
 
+def room(count: int, kind: Any) -> Numbers:
+    """An array of so many numbers, not set.
+
+    Its memory is Arrow's, which keeps what is freed: to have each page of fresh memory made by the
+    system would take as long as reading does.
+    """
+    size = count * np.dtype(kind).itemsize
+    return np.frombuffer(pa.allocate_buffer(size), kind, count)
+
+
 class _Piece:
     """Part of a file with its beacons taken out."""
 
-    def __init__(self, data: bytes, base: int, interval: int) -> None:
-        held = memoryview(data)
+    def __init__(self, data: memoryview, base: int, interval: int) -> None:
         parts: list[memoryview] = []
         # Where each part begins, without beacons and in the file.
         self._places: list[int] = []
@@ -203,7 +210,7 @@ class _Piece:
         at, place, end = base, 0, base + len(data)
         while at < end:
             if at % interval == 0:
-                beacon = beacon_at(held[at - base :], at)
+                beacon = beacon_at(data[at - base :], at)
                 if beacon is None:  # it is not all here
                     self._unread = at
                     break
@@ -213,10 +220,12 @@ class _Piece:
             cut = min(end, (at // interval + 1) * interval)
             self._places.append(place)
             self._offsets.append(at)
-            parts.append(held[at - base : cut - base])
+            parts.append(data[at - base : cut - base])
             place, at = place + cut - at, cut
         # Compiled loops take no read-only arrays.
-        self.bytes = np.frombuffer(bytearray().join(parts), np.uint8)
+        self.bytes = room(place, np.uint8)
+        for begin, part in zip(self._places, parts, strict=True):
+            self.bytes[begin : begin + len(part)] = np.frombuffer(part, np.uint8)
 
     def place_of(self, offset: int) -> int:
         """How many frame bytes stand before an offset of the file."""

@@ -35,6 +35,7 @@ class FilePage(Page):
         self._frames = frames
         self._rows = rows
         self._field = field
+        self._payloads: pa.BinaryArray | None = None
         sequences, self.ms = frames.numbers[1][rows], frames.numbers[2][rows]
         packed = sequences >> np.uint64(16) == self.ms
         whole = bool(packed.all())
@@ -55,7 +56,13 @@ class FilePage(Page):
         """
         if field != self._field:
             return np.empty(0, np.int64), pa.array([], pa.binary())
-        return np.arange(len(self)), self._frames.payloads(self._rows)
+        return np.arange(len(self)), self.payloads()
+
+    def payloads(self) -> pa.BinaryArray:
+        """The payloads, gathered once."""
+        if self._payloads is None:
+            self._payloads = self._frames.payloads(self._rows)
+        return self._payloads
 
     def pairs(self) -> Pairs:
         """The message field of every message."""

@@ -15,8 +15,8 @@ from seastream_nb.file.page import FilePage
 from seastream_nb.file.survey import Survey
 from seastream_nb.query import Extent, ShardRange
 
-# Blocks that are read ahead.
-AHEAD = 2
+# Blocks that are read by one thread in one go, and how many threads are ahead.
+TOGETHER, AHEAD = 4, 2
 
 
 class Notices:
@@ -73,14 +73,15 @@ class FileRangeReader:
     async def __aiter__(self) -> AsyncGenerator[FilePage, None]:
         await asyncio.to_thread(frames.load)
         part = await asyncio.to_thread(self._part)
-        numbers = iter(reversed(part) if self._reverse else part)
-        # The next blocks are read while this one is used, on as many threads.
-        ahead = deque(self._ask(number) for number in islice(numbers, AHEAD))
+        numbers = list(reversed(part) if self._reverse else part)
+        pieces = iter([numbers[at : at + TOGETHER] for at in range(0, len(numbers), TOGETHER)])
+        # The next blocks are read while these are used.
+        ahead = deque(self._ask(piece) for piece in islice(pieces, AHEAD))
         try:
             while ahead:
-                page = await ahead.popleft()
-                ahead.extend(self._ask(number) for number in islice(numbers, 1))
-                if len(page):
+                pages = await ahead.popleft()
+                ahead.extend(self._ask(piece) for piece in islice(pieces, 1))
+                for page in pages:
                     yield page
         finally:
             for task in ahead:
@@ -95,8 +96,11 @@ class FileRangeReader:
         start, end = self._shard.start, self._shard.end
         return self._extent.survey.part(self._extent.pair, start.ms, end.ms, self._extent.size)
 
-    def _ask(self, number: int) -> asyncio.Task[FilePage]:
-        return asyncio.create_task(asyncio.to_thread(self._page, number))
+    def _ask(self, numbers: list[int]) -> asyncio.Task[list[FilePage]]:
+        return asyncio.create_task(asyncio.to_thread(self._pages, numbers))
+
+    def _pages(self, numbers: list[int]) -> list[FilePage]:
+        return [page for page in map(self._page, numbers) if len(page)]
 
     def _page(self, number: int) -> FilePage:
         extent = self._extent
@@ -112,4 +116,6 @@ class FileRangeReader:
                 f"tell of ({', '.join(map(str, sorted(unknown)))}): read it again to have them too"
             )
         page = FilePage(extent.origin, found, found.rows(extent.pair), extent.message_field)
-        return page.between(self._shard.start, self._shard.end)
+        page = page.between(self._shard.start, self._shard.end)
+        page.payloads()  # here, beside what the I/O thread does
+        return page

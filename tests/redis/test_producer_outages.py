@@ -359,6 +359,7 @@ def test_a_server_that_stands_still_for_a_while_gets_everything_once(
         producer = streamer.producer(idempotent=True)
         ledger = Ledger(producer)
         ledger.send(1_000)
+        producer.flush()
         with stopped(tcp):
             ledger.send(1_000)
             time.sleep(seconds)
