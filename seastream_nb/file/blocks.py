@@ -84,7 +84,7 @@ class FileBlocks:
         with busy:
             if (kept := self._look(number, stop)) is not None:
                 return kept
-            frames = self.frames(self._start(number, size), stop, size)
+            frames = self.frames(self.start(number, size), stop, size)
             self._keep(number, stop, frames)
         return frames
 
@@ -151,7 +151,7 @@ class FileBlocks:
                 offset=error.offset,
             ) from None
 
-    def _start(self, number: int, size: int) -> int:
+    def start(self, number: int, size: int) -> int:
         """Where the first frame of a block begins, or a beacon before it."""
         boundary = number * self.block_bytes
         if number and boundary % self.header.interval == 0:

@@ -26,11 +26,12 @@ from seastream_nb.errors import (
 from seastream_nb.file.format import HEADER_SIZE, INTERNAL_KEY
 from seastream_nb.file.groups import Member, join_group
 from seastream_nb.file.positions import Positions
-from seastream_nb.file.reader import Begin, Reader
+from seastream_nb.file.reader import Reader
 from seastream_nb.file.resuming import Resumption
-from seastream_nb.file.seeking import at_edge, rewound, sought
+from seastream_nb.file.seeking import at_edge, near, rewound, sought
 from seastream_nb.file.selection import Selection
 from seastream_nb.file.session import in_thread
+from seastream_nb.file.survey import Begin
 from seastream_nb.file.tail import Tail
 from seastream_nb.identity import with_identity
 from seastream_nb.inbox import Inbox
@@ -171,7 +172,11 @@ class FileConsumer:
     async def _place(self, edge: Edge, begin: Begin | None) -> None:
         """Read all assigned shards from a position on, and forget what was read before."""
         self._require_open()
-        tail, _ = await at_edge(self._there, edge)
+        if begin is None:
+            tail, _ = await at_edge(self._there, edge)
+        else:
+            selection = self._selection.snapshot()
+            tail = await near(self._there, begin, lambda pair: selection.origin(pair) is not None)
         self._require_open()  # it may have ended meanwhile
         await self._switch(self._reader(tail, begin=begin), Inbox())
 

@@ -9,7 +9,7 @@ import asyncio
 import copy
 import errno
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from seastream_nb.file.frames import Frames
 from seastream_nb.file.numbering import id_of
 from seastream_nb.file.selection import Selection
 from seastream_nb.file.session import in_thread
+from seastream_nb.file.survey import Begin
 from seastream_nb.file.tail import Tail
 from seastream_nb.inbox import Batch
 from seastream_nb.keys import EntryId
@@ -27,8 +28,6 @@ from seastream_nb.page import Numbers
 READ_BYTES = 2**20
 WAIT_SECONDS = 60.0
 
-# Of milliseconds, second numbers of the ids, and sequences: at which of these messages to begin.
-Begin = Callable[[Numbers, Numbers, Numbers], Any]
 # Where a piece was read that began so, and how many of its frames are passed over.
 Position = tuple[int, int]
 

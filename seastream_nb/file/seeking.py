@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from seastream_nb.errors import ConfigError
-from seastream_nb.file.reader import Begin, later_than, numbered_from
+from seastream_nb.file.frames import Pair
+from seastream_nb.file.reader import later_than, numbered_from
 from seastream_nb.file.session import in_thread
+from seastream_nb.file.survey import Begin, Survey
 from seastream_nb.file.tail import Tail
 from seastream_nb.keys import MAX_U64, EntryId, SeqPos
 from seastream_nb.message import NS_PER_MS
@@ -65,3 +68,16 @@ async def at_edge(path: Path, edge: Edge) -> tuple[Tail, int | None]:
     if edge is Edge.LATEST:
         return await in_thread(lambda: Tail.at_end(path))
     return await in_thread(lambda: Tail(path)), None
+
+
+async def near(path: Path, begin: Begin, reads: Callable[[Pair], bool]) -> Tail:
+    """The file from not long before the first of these streams' messages to begin at."""
+    return await in_thread(lambda: _near(path, begin, reads))
+
+
+def _near(path: Path, begin: Begin, reads: Callable[[Pair], bool]) -> Tail:
+    tail = Tail(path)
+    blocks = tail.opened()
+    if blocks is not None:
+        tail.offset = Survey(blocks).before(reads, begin, blocks.size())
+    return tail

@@ -16,17 +16,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from seastream_nb.file.blocks import FileBlocks
-from seastream_nb.file.format import INTERNAL_KEY, Marker, markers_per_beacon
+from seastream_nb.file.format import HEADER_SIZE, INTERNAL_KEY, Marker, Place, markers_per_beacon
 from seastream_nb.file.frames import Frames, Pair
 from seastream_nb.file.numbering import id_of
 from seastream_nb.keys import MAX_U64, EntryId
+from seastream_nb.page import Numbers
 
 # A file of so many blocks is read through rather than searched.
 FEW_BLOCKS = 16
+
+
+# Of times, second parts of ids, and sequences: at which messages to begin.
+Begin = Callable[[Numbers, Numbers, Numbers], Any]
 
 
 @dataclass
@@ -99,6 +105,26 @@ class Survey:
         _, stop = self._search(pair, lambda highest: highest > end_ms, size)
         return range(begin, count if self._disordered else stop)
 
+    def before(self, reads: Callable[[Pair], bool], begin: Begin, size: int) -> int:
+        """Where a block begins before which no message of these shards is one to begin at.
+
+        Only beacons that name all of these shards are believed, for those that SeaStreamer writes
+        after it opened a file again forget the others.
+        """
+        if self.blocks.count(size) <= FEW_BLOCKS:
+            return HEADER_SIZE
+        pairs = {pair for pair in self.facts(size) if reads(pair)}
+        low, high = 0, self.blocks.count(size)
+        while high - low > 1:
+            middle = (low + high) // 2
+            highest = self._markers(middle, size)
+            there = [highest[pair] for pair in pairs if pair in highest]
+            if len(there) < len(pairs) or _reached(there, begin):
+                high = middle
+            else:
+                low = middle
+        return self.blocks.start(low, size)
+
     def note(self, frames: Frames) -> None:
         """Look at the order of what was read anyway."""
         if self._disordered:
@@ -133,16 +159,16 @@ class Survey:
         One that does not name the shard tells nothing: SeaStreamer forgets what was in a file
         that it opens again.
         """
+        place = self._markers(block, size).get(pair)
+        return None if place is None else place.ms
+
+    def _markers(self, block: int, size: int) -> dict[Pair, Place]:
+        """What the beacon at the beginning of a block says, if there is one."""
         boundary = block * self.blocks.block_bytes
         if boundary % self.blocks.header.interval:
-            return None
+            return {}
         found = self.blocks.beacon(boundary, size)
-        if found is None:
-            return None
-        for marker in found[2]:
-            if marker.place[:2] == pair:
-                return marker.place.ms
-        return None
+        return {} if found is None else {each.place[:2]: each.place for each in found[2]}
 
     def _names_all(self, markers: list[Marker]) -> bool:
         return len(markers) < markers_per_beacon(self.blocks.header.interval)
@@ -217,6 +243,14 @@ def _note_marker(known: dict[Pair, ShardFacts], marker: Marker) -> None:
         known[pair] = ShardFacts(1, 0, only, only, ms, limit, exact=False)
     elif known[pair].highest_ms < ms:
         known[pair].highest_ms, known[pair].highest = ms, limit
+
+
+def _reached(places: list[Place], begin: Begin) -> bool:
+    """Whether a message with such a time or sequence may be one to begin at."""
+    ms, sequences = (
+        np.array([getattr(each, name) for each in places], np.uint64) for name in ("ms", "sequence")
+    )
+    return bool(np.any(begin(ms, np.full(len(places), MAX_U64, np.uint64), sequences)))
 
 
 def newest_ms(facts: dict[Pair, ShardFacts]) -> int | None:

@@ -23,6 +23,7 @@ from seastream_nb.errors import (
     FileFormatError,
     StreamEnded,
 )
+from seastream_nb.file import blocks, survey
 from seastream_nb.file.format import Frame, Place
 from seastream_nb.file.producer import FileProducer
 from seastream_nb.options import ConnectOptions, ProducerOptions
@@ -421,3 +422,30 @@ def test_a_missing_file_is_refused(tmp_path: Path):
     """Conformance 18."""
     with pytest.raises(FileError, match=r"missing\.ss"):
         opened(tmp_path / "missing.ss", "a")
+
+
+@pytest.mark.parametrize("few", [2, 1000])
+def test_seeks_in_a_long_file_lead_to_the_same_messages(
+    few: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the beacons, or by reading all of it."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(survey, "FEW_BLOCKS", few)
+    start = 1_700_000_000_000
+    frames = [
+        Frame.of(Place("ab"[n % 2], n % 3, n, start + n // 4), b"x" * 50) for n in range(3_000)
+    ]
+    path = written(tmp_path, encoded(frames, 4096))
+    with (
+        ss.connect(path) as streamer,
+        streamer.consumer("a") as evens,
+        streamer.consumer("b") as odds,
+    ):
+        for number in (0, 6, 700, 1_502, 2_990):
+            for consumer, first in ((evens, number), (odds, number + 1)):
+                consumer.rewind(number)
+                assert consumer.next(SOON).sequence == first
+                consumer.seek((start + number) * 1_000_000)
+                later = 4 * (number + 1) + first - number
+                if later < len(frames):
+                    assert consumer.next(SOON).sequence == later
