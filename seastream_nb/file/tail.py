@@ -76,7 +76,7 @@ class Tail:
             tail.offset = frames.stop
         if not frames:
             return tail, None
-        if _ends(frames):
+        if frames.ends_stream:
             tail.offset = _mark_begins(blocks, frames.stop, size)
         return tail, int(frames.numbers[2].max())
 
@@ -120,7 +120,7 @@ class Tail:
             frames = _whole(blocks, self.offset, end, size)
             if len(frames):
                 self.offset = frames.stop
-                self.ended = _ends(frames) and self._at_end(blocks, size)
+                self.ended = frames.ends_stream and self._at_end(blocks, size)
                 return frames
         self._seen = seen
         self._require_there(blocks)
@@ -187,14 +187,6 @@ def _head(there: Path, path: Path) -> bytes:
             return os.pread(file.fileno(), HEADER_SIZE, 0)
     except OSError as error:
         raise FileError(error.errno, f"{path} cannot be read: {error.strerror}") from error
-
-
-def _ends(frames: Frames) -> bool:
-    """Whether the last one is an end-of-stream mark."""
-    key_at, key_size, payload_at, size = frames.spans[-1].tolist()
-    key = frames.data[key_at : key_at + key_size].tobytes()
-    payload = frames.data[payload_at : payload_at + size].tobytes()
-    return key == INTERNAL_KEY.encode() and payload == EOS
 
 
 def _mark_begins(blocks: FileBlocks, end: int, size: int) -> int:
