@@ -17,6 +17,8 @@ from seastream_nb import errors
 from seastream_nb.errors import *  # noqa: F403 - every error is importable from the top
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from seastream_nb.aio import (
         AsyncConsumer,
         AsyncProducer,
@@ -106,3 +108,13 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """`%load_ext seastream_nb`: the magics `%stream` and `%seastream`."""
+    import_module(f"{__name__}.notebook.magics").load(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """`%unload_ext seastream_nb`: the magics are gone, their connections closed."""
+    import_module(f"{__name__}.notebook.magics").unload(shell)

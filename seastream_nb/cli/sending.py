@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import seastream_nb as ss
+from seastream_nb.asking import Asked, pace
 from seastream_nb.cli.options import (
     AsJson,
     From,
@@ -23,7 +24,7 @@ from seastream_nb.cli.options import (
     Until,
 )
 from seastream_nb.cli.output import note, print_bytes, print_json
-from seastream_nb.cli.streams import connected, last_of, print_rows, ranged
+from seastream_nb.cli.streams import connected, print_rows
 from seastream_nb.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,26 +49,19 @@ def replay(
     With --to they go into another place, with their ids and into their shards; without it they are
     printed.
     """
-    pace = _pace(speed)
+    factor = pace(speed)
     with connected(target) as streamer:
-        stream = last_of(ranged(streamer.stream(*keys), None, since, until), last)
+        stream = Asked(since=since, until=until, last=last).of(streamer.stream(*keys))
         if to is None:
             if now:
                 raise ConfigError("--now is about what --to writes")
-            print_rows(_batches(stream, pace), as_json)
+            print_rows(_batches(stream, factor), as_json)
             return
-        report = stream.replay_to(to, speed=pace, timestamps="now" if now else "original")
+        report = stream.replay_to(to, speed=factor, timestamps="now" if now else "original")
     if as_json:
         print_json(asdict(report))
     else:
         print_bytes([f"{report.messages:,} messages in {report.seconds:.1f} s\n".encode()])
-
-
-def _pace(speed: str) -> float | None:
-    try:
-        return None if speed == "max" else float(speed)
-    except ValueError:
-        raise ConfigError(f"--speed {speed!r}: give a factor such as 10, or max") from None
 
 
 def _batches(stream: ss.Stream, speed: float | None) -> Iterator[pa.RecordBatch]:

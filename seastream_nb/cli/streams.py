@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import seastream_nb as ss
+from seastream_nb.asking import Asked, only_decoding, place
 from seastream_nb.cli.options import (
     AsJson,
     Before,
@@ -104,12 +105,15 @@ def read(
 ) -> None:
     """Print the messages of a range, in time order."""
     with connected(target) as streamer:
-        stream = ranged(streamer[key], shard, since, until)
-        stream = _decoded(stream, json_payload, text, every_field)
-        stream = last_of(stream, last)
-        if first is not None:
-            stream = stream.first(first)
-        print_rows(_limited(stream.pages(PAGE_ROWS), limit), as_json)
+        asked = Asked(
+            shards=shard or (),
+            since=since,
+            until=until,
+            decoding=_decoding(json_payload, text, every_field),
+            last=last,
+            first=first,
+        )
+        print_rows(_limited(asked.of(streamer[key]).pages(PAGE_ROWS), limit), as_json)
 
 
 def tail(
@@ -124,7 +128,8 @@ def tail(
 ) -> None:
     """Print the last messages of a stream, and with --follow those that come."""
     with connected(target) as streamer:
-        stream = _decoded(streamer[key], json_payload, text, every_field).last(count)
+        decoding = _decoding(json_payload, text, every_field)
+        stream = Asked(decoding=decoding, last=str(count)).of(streamer[key])
         pages = stream.follow(page_size=PAGE_ROWS) if follow else stream.pages(PAGE_ROWS)
         print_rows(pages, as_json)
 
@@ -148,7 +153,8 @@ def dump(
     """
     with connected(target) as streamer:
         begin, end = (_reference(since), _reference(until)) if reference_bounds else (since, until)
-        stream = last_of(ranged(streamer.stream(*keys), shard, begin, end), last)
+        asked = Asked(shards=shard or (), since=begin, until=end, last=last)
+        stream = asked.of(streamer.stream(*keys))
         if file == Path("-"):
             _piped(stream)
         else:
@@ -174,7 +180,8 @@ def record(
     the past.
     """
     with connected(target) as streamer:
-        stream = last_of(ranged(streamer.stream(*keys), shard, since, until), last)
+        asked = Asked(shards=shard or (), since=since, until=until, last=last)
+        stream = asked.of(streamer.stream(*keys))
         try:
             report = stream.record(file, duration=duration, messages=count, overwrite=overwrite)
         except KeyboardInterrupt:
@@ -205,27 +212,7 @@ def trim(
 
 def connected(target: str | None, *, read_only: bool = True) -> ss.Streamer:
     """A connection that, unless the command is there to write, cannot."""
-    if target is not None and target.endswith(".ss") and "://" not in target:
-        return ss.connect(Path(target), read_only=read_only)
-    return ss.connect(target, read_only=read_only)
-
-
-def ranged(
-    stream: ss.Stream, shards: list[int] | None, since: When | None, until: When | None
-) -> ss.Stream:
-    """The part of a stream that the options name."""
-    if shards:
-        stream = stream.shard(*shards)
-    if since is not None:
-        stream = stream.since(since)
-    return stream if until is None else stream.until(until)
-
-
-def last_of(stream: ss.Stream, last: str | None) -> ss.Stream:
-    """Its last so many messages, or so much time, if that was asked for."""
-    if last is None:
-        return stream
-    return stream.last(int(last) if last.isdecimal() else last)
+    return ss.connect(place(target), read_only=read_only)
 
 
 def _reference(when: str | None) -> When | None:
@@ -266,14 +253,8 @@ def _show_report(report: ExportReport, as_json: bool) -> None:
         note("warning: entries of the range were trimmed away before they were read")
 
 
-def _decoded(stream: ss.Stream, json_payload: bool, text: bool, every_field: bool) -> ss.Stream:
-    if json_payload + text + every_field > 1:
-        raise ConfigError("give one of --json-payload, --text and --fields")
-    if json_payload:
-        return stream.json()
-    if every_field:
-        return stream.fields()
-    return stream.text() if text else stream
+def _decoding(json_payload: bool, text: bool, every_field: bool) -> str | None:
+    return only_decoding(json=json_payload, text=text, fields=every_field)
 
 
 def _limited(pages: Iterable[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:

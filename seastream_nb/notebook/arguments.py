@@ -1,0 +1,169 @@
+"""The lines of the magics, read by argparse; what cannot be read is a `ConfigError`. No I/O."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import shlex
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from seastream_nb.asking import Asked, only_decoding
+from seastream_nb.errors import ConfigError
+
+FRAMES = ("pandas", "polars", "arrow")
+
+
+class Helped(Exception):
+    """Help was asked for and shown; there is nothing to do."""
+
+
+class LineParser(argparse.ArgumentParser):
+    """An `ArgumentParser` for a line of a notebook, which neither exits nor guesses."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False)
+
+    def read(self, tokens: list[str]) -> argparse.Namespace:
+        """What the tokens mean.
+
+        Raises:
+            ConfigError: saying which option was probably meant.
+            Helped: `--help` was among them.
+        """
+        known, unknown = self.parse_known_args(self._joined(tokens))
+        for token in unknown:
+            self._refuse(token)
+        return known
+
+    def _refuse(self, token: str) -> NoReturn:
+        name = token.partition("=")[0]
+        close = difflib.get_close_matches(name, self._option_string_actions, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"see {self.prog} --help"
+        raise ConfigError(f"{self.prog}: there is no {name!r} here; {hint}")
+
+    def _joined(self, tokens: list[str]) -> list[str]:
+        """Each option with its value in one token, since argparse takes `-10m` for an option."""
+        joined: list[str] = []
+        rest = iter(tokens)
+        for token in rest:
+            action = self._option_string_actions.get(token)
+            value = next(rest, None) if action is not None and action.nargs is None else None
+            glue = "=" if token.startswith("--") else ""
+            joined.append(token if value is None else f"{token}{glue}{value}")
+        return joined
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print before it exits."""
+        raise ConfigError(f"{self.prog}: {message}")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Leave after the help was printed."""
+        raise Helped
+
+
+def tokens_of(line: str) -> list[str]:
+    """A line as words, with quotes as in a shell.
+
+    >>> tokens_of("read ticks --since '2026-11-22 02:10'")
+    ['read', 'ticks', '--since', '2026-11-22 02:10']
+
+    Raises:
+        ConfigError: a quote is not closed.
+    """
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise ConfigError(f"the line cannot be read: {error}") from None
+
+
+def parser(name: str, description: str, *options: Callable[[LineParser], None]) -> LineParser:
+    """A parser with these groups of options."""
+    made = LineParser(name, description)
+    for add in options:
+        add(made)
+    return made
+
+
+def key(to: LineParser) -> None:
+    """The key of a stream."""
+    to.add_argument("key", metavar="KEY")
+
+
+def keys(to: LineParser) -> None:
+    """The keys of streams."""
+    to.add_argument("keys", metavar="KEY", nargs="+")
+
+
+def source(to: LineParser) -> None:
+    """Where to read from."""
+    to.add_argument(
+        "--from",
+        dest="source",
+        metavar="TARGET",
+        help="a connection's name, a URL or an .ss file; left out: the last connection made",
+    )
+
+
+def ranges(to: LineParser) -> None:
+    """Which messages."""
+    to.add_argument("--since", metavar="T", help="from this time on: ISO text, -10m, 02:10, an id")
+    to.add_argument("--until", metavar="T", help="before this time")
+    to.add_argument("--last", metavar="W", help="the last N messages, or a window such as 10m")
+    to.add_argument("--shard", metavar="N", type=int, action="append", default=[])
+
+
+def decoding(to: LineParser) -> None:
+    """What payloads become."""
+    to.add_argument("--json", action="store_true", help="a column for each key of the payloads")
+    to.add_argument("--text", action="store_true", help="payloads are text, which must be UTF-8")
+    to.add_argument("--fields", action="store_true", help="a column for each field of the entries")
+    to.add_argument("--select", metavar="A,B", type=_names, default=[], help="these columns only")
+
+
+def framing(to: LineParser) -> None:
+    """What is bound, and what is shown."""
+    to.add_argument("--as", dest="name", metavar="VAR", type=_identifier, default="df")
+    to.add_argument("--frame", choices=FRAMES, default="pandas")
+    to.add_argument("--quiet", action="store_true", help="show nothing but errors")
+    to.add_argument("--dry-run", action="store_true", help="print the same as Python, and do not")
+    to.add_argument("--limit", metavar="N", type=int, help="the first N messages of the range")
+
+
+def asked(given: argparse.Namespace) -> Asked:
+    """The part of a stream that the options name.
+
+    Raises:
+        ConfigError: two decodings.
+    """
+    options: dict[str, Any] = vars(given)
+    decodings = {name: options.get(name, False) for name in ("json", "text", "fields")}
+    return Asked(
+        shards=options.get("shard", ()),
+        since=options.get("since"),
+        until=options.get("until"),
+        decoding=only_decoding(**decodings),
+        last=options.get("last"),
+        first=options.get("limit"),
+        columns=options.get("select", ()),
+    )
+
+
+def masked(text: str) -> str:
+    """A text without who logs in: from `://` to the last `@` of each word.
+
+    >>> masked("connect redis://ana:p@ss@host/2 failed")
+    'connect redis://***@host/2 failed'
+    """
+    return re.sub(r"://[^\s'\"]*@", "://***@", text)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _identifier(text: str) -> str:
+    if not text.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a variable")
+    return text
