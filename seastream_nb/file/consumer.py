@@ -175,8 +175,7 @@ class FileConsumer:
         if begin is None:
             tail, _ = await at_edge(self._there, edge)
         else:
-            selection = self._selection.snapshot()
-            tail = await near(self._there, begin, lambda pair: selection.origin(pair) is not None)
+            tail = await near(self._there, begin, self._selection.snapshot())
         self._require_open()  # it may have ended meanwhile
         await self._switch(self._reader(tail, begin=begin), Inbox())
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from seastream_nb.errors import ConfigError
-from seastream_nb.file.frames import Pair
 from seastream_nb.file.reader import later_than, numbered_from
+from seastream_nb.file.selection import Selection
 from seastream_nb.file.session import in_thread
 from seastream_nb.file.survey import Begin, Survey
 from seastream_nb.file.tail import Tail
-from seastream_nb.keys import MAX_U64, EntryId, SeqPos
+from seastream_nb.keys import MAX_U64, EntryId, SeqPos, split_shard
 from seastream_nb.message import NS_PER_MS
 from seastream_nb.options import ConnectOptions
 from seastream_nb.times import Edge, Instant, Position, When, after, parse_when, resolve
@@ -70,14 +69,19 @@ async def at_edge(path: Path, edge: Edge) -> tuple[Tail, int | None]:
     return await in_thread(lambda: Tail(path)), None
 
 
-async def near(path: Path, begin: Begin, reads: Callable[[Pair], bool]) -> Tail:
-    """The file from not long before the first of these streams' messages to begin at."""
-    return await in_thread(lambda: _near(path, begin, reads))
+async def near(path: Path, begin: Begin, selection: Selection) -> Tail:
+    """The file from not long before the first selected message to begin at."""
+    return await in_thread(lambda: _near(path, begin, selection))
 
 
-def _near(path: Path, begin: Begin, reads: Callable[[Pair], bool]) -> Tail:
+def _near(path: Path, begin: Begin, selection: Selection) -> Tail:
     tail = Tail(path)
     blocks = tail.opened()
-    if blocks is not None:
-        tail.offset = Survey(blocks).before(reads, begin, blocks.size())
+    # Which streams "all of them" are, no beacon tells for certain.
+    if blocks is not None and not selection.wildcard:
+        split = [(key, split_shard(key.encode())) for key in selection.keys]
+        keys = frozenset(of_shard[0] if of_shard else key for key, of_shard in split)
+        tail.offset = Survey(blocks).before(
+            keys, lambda pair: selection.origin(pair) is not None, begin, blocks.size()
+        )
     return tail

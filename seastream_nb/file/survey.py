@@ -105,7 +105,9 @@ class Survey:
         _, stop = self._search(pair, lambda highest: highest > end_ms, size)
         return range(begin, count if self._disordered else stop)
 
-    def before(self, reads: Callable[[Pair], bool], begin: Begin, size: int) -> int:
+    def before(
+        self, keys: frozenset[str], reads: Callable[[Pair], bool], begin: Begin, size: int
+    ) -> int:
         """Where a block begins before which no message of these shards is one to begin at.
 
         Only beacons that name all of these shards are believed, for those that SeaStreamer writes
@@ -113,7 +115,9 @@ class Survey:
         """
         if self.blocks.count(size) <= FEW_BLOCKS:
             return HEADER_SIZE
-        pairs = {pair for pair in self.facts(size) if reads(pair)}
+        pairs = {pair for pair in self.facts(size, of=keys) if reads(pair)}
+        if not pairs:
+            return HEADER_SIZE
         low, high = 0, self.blocks.count(size)
         while high - low > 1:
             middle = (low + high) // 2

@@ -26,6 +26,7 @@ from seastream_nb.errors import (
 from seastream_nb.file import blocks, survey
 from seastream_nb.file.format import Frame, Place
 from seastream_nb.file.producer import FileProducer
+from seastream_nb.file.splice import Splicer
 from seastream_nb.options import ConnectOptions, ProducerOptions
 from tests.file.consuming import (
     MARK,
@@ -449,3 +450,18 @@ def test_seeks_in_a_long_file_lead_to_the_same_messages(
                 later = 4 * (number + 1) + first - number
                 if later < len(frames):
                     assert consumer.next(SOON).sequence == later
+
+
+def test_a_seek_finds_a_stream_that_only_the_beginning_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SeaStreamer's beacons forget it when it opens the file again."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(survey, "FEW_BLOCKS", 2)
+    begun = encoded([Frame.of(Place("old", 0, n, n), b"x") for n in (1, 2, 3)], 4096)
+    splicer = Splicer(4096, at=len(begun))
+    later = (Frame.of(Place("new", 0, n, n), b"x" * 50) for n in range(4, 1_000))
+    path = written(tmp_path, begun + b"".join(splicer.add(frame) for frame in later))
+    with ss.connect(path) as streamer, streamer.consumer("old", "new") as consumer:
+        consumer.rewind(2)
+        assert [each.sequence for each in consumer.take(3, SOON)] == [2, 3, 4]
