@@ -157,9 +157,15 @@ class Link(asyncio.BufferedProtocol):
         self._buffer.written(nbytes)
         try:
             while self._pending:
-                if not self._pending[0].take_from(self._buffer):
+                waiter = self._pending[0]
+                complete = waiter.take_from(self._buffer)
+                if complete:
+                    self._pending.popleft()
+                if waiter.replies and _is_last(waiter.replies[-1]):
+                    self.drop(f"the server closes the link: {waiter.replies[-1]}")
                     return
-                self._pending.popleft()
+                if not complete:
+                    return
             unasked = self._buffer.next_reply(ReplyKind.PLAIN)
             if unasked is not ReplyBuffer.NEED_MORE:
                 # From here on no reply could be told from another's.
@@ -192,6 +198,11 @@ class Link(asyncio.BufferedProtocol):
             if not waiter.future.done():
                 waiter.future.set_exception(LinkLost(reason, waiter.replies))
                 waiter.future.exception()  # nobody may come for it, as after a prefetch
+
+
+def _is_last(reply: Any) -> bool:
+    """Whether the server closes the link after this: what was sent to it then would be lost."""
+    return isinstance(reply, Refusal) and str(reply).startswith("ERR Protocol error")
 
 
 def accepted(reply: Any, doing: str) -> Any:
