@@ -21,29 +21,10 @@ from seastream_nb.times import When
 MOST_PLACES = 10_000
 
 
-class ProducerCore(ABC):
-    """The asynchronous core of a producer. `send` may be called from any thread."""
+class Anchored:
+    """Which stream is a producer's own."""
 
-    def __init__(
-        self,
-        options: ProducerOptions,
-        connection: ConnectOptions,
-        outbox: Outbox[Any],
-        *,
-        release: Callable[[Any], None],
-        own_clock: bool = False,
-    ) -> None:
-        self.options = options
-        self.connection = connection
-        self._outbox = outbox
-        self._release = release
-        self._anchor: StreamKey | None = None
-        self._places: dict[tuple[str, int | None], Any] = {}
-        # What a sharder or our clock gives goes into the queue in the same order.
-        ordered = options.sharder is not None or own_clock
-        self._ordered = threading.Lock() if ordered else None
-
-    # Called by the user's threads.
+    _anchor: StreamKey | None = None
 
     @property
     def anchored(self) -> str | None:
@@ -61,6 +42,30 @@ class ProducerCore(ABC):
         if self._anchor is None:
             raise NotAnchored("send() needs a stream: give producer(key), anchor(key) or send_to()")
         return self._anchor
+
+
+class ProducerCore(Anchored, ABC):
+    """The asynchronous core of a producer. `send` may be called from any thread."""
+
+    def __init__(
+        self,
+        options: ProducerOptions,
+        connection: ConnectOptions,
+        outbox: Outbox[Any],
+        *,
+        release: Callable[[Any], None],
+        own_clock: bool = False,
+    ) -> None:
+        self.options = options
+        self.connection = connection
+        self._outbox = outbox
+        self._release = release
+        self._places: dict[tuple[str, int | None], Any] = {}
+        # What a sharder or our clock gives goes into the queue in the same order.
+        ordered = options.sharder is not None or own_clock
+        self._ordered = threading.Lock() if ordered else None
+
+    # Called by the user's threads.
 
     def send(self, payload: Payload, *, timestamp: When | None = None) -> PendingReceipt:
         """Queue a message for the anchored stream, without waiting for the network."""

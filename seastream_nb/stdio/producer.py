@@ -9,19 +9,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from operator import index
-from typing import Any, SupportsIndex, cast
+from typing import Any
 
 from seastream_nb.errors import (
-    AlreadyAnchored,
     ConfigError,
-    NotAnchored,
     ProducerClosed,
     QueueFull,
 )
-from seastream_nb.keys import MAX_U64, EntryId, StreamKey
+from seastream_nb.keys import EntryId, StreamKey
 from seastream_nb.message import Origin, Payload, payload_bytes
 from seastream_nb.options import ConnectOptions, ProducerOptions
+from seastream_nb.producing import Anchored, shard_number
 from seastream_nb.receipt import PendingReceipt
 from seastream_nb.stdio.input import MOST_LINE_BYTES, Input
 from seastream_nb.stdio.output import Output, PrintedBatch
@@ -35,7 +33,7 @@ MOST_PAYLOAD = MOST_LINE_BYTES - 2**10
 FAILED_BATCHES = 1_000
 
 
-class StdioProducer:
+class StdioProducer(Anchored):
     """The asynchronous core of a producer. `send` may be called from any thread.
 
     Attributes:
@@ -59,7 +57,6 @@ class StdioProducer:
         self.patience = connection.timeout
         self._output = output
         self._release = release
-        self._anchor: StreamKey | None = None
         self.waiting = 0
         self._ordered = threading.Lock()
         self._queued: deque[PrintedBatch] = deque()
@@ -67,23 +64,6 @@ class StdioProducer:
         self._closed = False
         self._process = os.getpid()
         output.begin()
-
-    @property
-    def anchored(self) -> str | None:
-        """The stream that `send` writes to, or None."""
-        return self._anchor
-
-    def anchor(self, key: str) -> None:
-        """Fix the stream that `send` writes to."""
-        if self._anchor is not None:
-            raise AlreadyAnchored(f"this producer is anchored to {self._anchor!r}")
-        self._anchor = StreamKey(key)
-
-    def own_stream(self) -> str:
-        """The anchored stream."""
-        if self._anchor is None:
-            raise NotAnchored("send() needs a stream: give producer(key), anchor(key) or send_to()")
-        return self._anchor
 
     def send(self, payload: Payload, *, timestamp: When | None = None) -> PendingReceipt:
         """Queue a message for the anchored stream, without waiting for it to be printed."""
@@ -117,12 +97,12 @@ class StdioProducer:
 
     def _put(self, key: StreamKey, data: bytes, tick: int | None, shard: object) -> PendingReceipt:
         if self.options.sharder is None or shard is not None:
-            return self._queue(key, data, tick, 0 if shard is None else _number(key, shard))
+            return self._queue(key, data, tick, 0 if shard is None else shard_number(key, shard))
         # What a sharder gives is queued in the same order.
         with self._ordered:
             self._check(len(data) + OVERHEAD)
             shard = self.options.sharder.shard(key, data)
-            return self._queue(key, data, tick, _number(key, shard))
+            return self._queue(key, data, tick, shard_number(key, shard))
 
     def _queue(self, key: StreamKey, data: bytes, tick: int | None, shard: int) -> PendingReceipt:
         if len(data) > MOST_PAYLOAD:
@@ -213,13 +193,3 @@ class StdioProducer:
         self._release(self)
         if self._process == os.getpid():
             await self.flush()
-
-
-def _number(key: str, shard: object) -> int:
-    try:
-        number = -1 if isinstance(shard, bool) else index(cast("SupportsIndex", shard))
-    except TypeError:
-        number = -1
-    if 0 <= number <= MAX_U64:
-        return number
-    raise ConfigError(f"the shard of {key!r} is {shard!r}: it must be a number from 0")
