@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from seastream_nb.backend import StreamInfo
     from seastream_nb.builders import merge
-    from seastream_nb.export import ExportReport
+    from seastream_nb.export.report import ExportReport
     from seastream_nb.file.verify import FileReport, repair, verify
     from seastream_nb.listing import Catalog
     from seastream_nb.message import Message, MessageHeader, Receipt
@@ -85,7 +85,7 @@ _HOMES = {
     ),
     "backend": ("StreamInfo",),
     "builders": ("merge",),
-    "export": ("ExportReport",),
+    "export.report": ("ExportReport",),
     "file.verify": ("FileReport", "repair", "verify"),
     "listing": ("Catalog",),
     "message": ("Message", "MessageHeader", "Receipt"),

@@ -18,7 +18,7 @@ from seastream_nb import portal
 from seastream_nb.builders import StreamBuilders, stream_query
 from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint, StreamerEndpoint
 from seastream_nb.errors import StreamEnded
-from seastream_nb.exporting import to_parquet
+from seastream_nb.export.exporting import to_parquet
 from seastream_nb.facade import (
     ConsumerMembers,
     ProducerMembers,

@@ -57,7 +57,7 @@ from seastream_nb.times import Edge, Fixed, When, parse_when
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from seastream_nb.export import ExportReport
+    from seastream_nb.export.report import ExportReport
 
 # Rows of one table, and of one page that is read for it.
 PAGE_ROWS = 1_000

@@ -14,7 +14,10 @@ import pyarrow as pa
 from seastream_nb import checks
 from seastream_nb.checks import named
 from seastream_nb.errors import StreamError
-from seastream_nb.export import ExportReport
+from seastream_nb.export.manifest import ExportedFile, Manifest, PinnedEnd, Place, question
+from seastream_nb.export.report import ExportReport
+from seastream_nb.export.resuming import Left, going_on
+from seastream_nb.export.target import in_thread
 from seastream_nb.file import bulk
 from seastream_nb.file.blocks import FileBlocks
 from seastream_nb.file.format import INTERNAL_KEY
@@ -24,14 +27,11 @@ from seastream_nb.file.numbering import id_of
 from seastream_nb.file.part import Part, require_free
 from seastream_nb.guard import expected_entries
 from seastream_nb.keys import EntryId, key_text
-from seastream_nb.manifest import ExportedFile, Manifest, PinnedEnd, Place, question
 from seastream_nb.progress import Progress
 from seastream_nb.query import Pinned
 from seastream_nb.reading import Reading
-from seastream_nb.resuming import Left, going_on
 from seastream_nb.rows import Rows
 from seastream_nb.stream import StreamCore
-from seastream_nb.target import in_thread
 
 # How much a crash may cost that `resume` has to write again.
 PIECE_SECONDS = 1.0

@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from seastream_nb.errors import ExportExists, FileError
+from seastream_nb.export.manifest import Manifest
+from seastream_nb.export.target import Target, exists, named, told
 from seastream_nb.file.handle import Handle
 from seastream_nb.file.writer import FileWriter
-from seastream_nb.manifest import Manifest
 from seastream_nb.options import ConnectOptions
-from seastream_nb.target import Target, exists, named, told
 
 
 class Part:

@@ -14,7 +14,8 @@ import pyarrow as pa
 from seastream_nb import checks
 from seastream_nb.checks import named, or_none
 from seastream_nb.errors import ConfigError
-from seastream_nb.export import ExportReport
+from seastream_nb.export.report import ExportReport
+from seastream_nb.export.target import in_thread, told
 from seastream_nb.file import bulk
 from seastream_nb.file.exporting import MANY
 from seastream_nb.file.handle import Handle
@@ -25,7 +26,6 @@ from seastream_nb.following import Following
 from seastream_nb.options import ConnectOptions
 from seastream_nb.quantities import NS_PER_SECOND, Duration, parse_duration
 from seastream_nb.stream import StreamCore
-from seastream_nb.target import in_thread, told
 
 
 async def record(  # noqa: D417 - the first one is the facade's self

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seastream_nb.errors import FileError
+from seastream_nb.export.target import created
 from seastream_nb.file.format import FIRST_CHECKSUM, INTERNAL_KEY, Beacon, Frame, chained
 from seastream_nb.file.splice import Pair, Splicer
 from seastream_nb.file.walk import BeaconFound, Fault, FrameFound, Skipped, Walk, open_walk
-from seastream_nb.target import created
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from seastream_nb.errors import ConfigError, StreamReset
+from seastream_nb.export.manifest import ExportedFile, Manifest, PinnedEnd, Place, question
 from seastream_nb.keys import EntryId
-from seastream_nb.manifest import ExportedFile, Manifest, PinnedEnd, Place, question
 from seastream_nb.message import Origin
 from seastream_nb.query import Extent, Pinned, Query
 from seastream_nb.rows import Rows

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seastream_nb.manifest import ExportedFile
+from seastream_nb.export.manifest import ExportedFile
 
 
 @dataclass(frozen=True)

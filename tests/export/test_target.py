@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from seastream_nb.errors import ExportExists, FileError
-from seastream_nb.target import Target, created
+from seastream_nb.export.target import Target, created
 
 
 def names(folder: Path) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from seastream_nb.manifest import Manifest
+from seastream_nb.export.manifest import Manifest
 from seastream_nb.page import Numbers
 from seastream_nb.query import Extent, Pinned, Query
 from seastream_nb.reading import Reading

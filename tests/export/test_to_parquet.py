@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import seastream_nb as ss
-from seastream_nb.folder import MANIFEST, Folder, read_manifest
+from seastream_nb.export.folder import MANIFEST, Folder, read_manifest
+from seastream_nb.export.manifest import Manifest, Place
 from seastream_nb.keys import EntryId
-from seastream_nb.manifest import Manifest, Place
 from tests.servers import eventually
 from tests.test_replay import FIRST_MS, at, fill
 

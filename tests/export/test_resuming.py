@@ -12,10 +12,10 @@ import pytest
 
 import seastream_nb as ss
 from seastream_nb import portal
+from seastream_nb.export.manifest import ExportedFile, Manifest, PinnedEnd, Place, question
+from seastream_nb.export.resuming import going_on
 from seastream_nb.keys import EntryId
-from seastream_nb.manifest import ExportedFile, Manifest, PinnedEnd, Place, question
 from seastream_nb.query import Extent
-from seastream_nb.resuming import going_on
 from tests.test_replay import FIRST_MS, fill
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import shutil
 from pathlib import Path
 
 from seastream_nb.errors import ExportExists, FileError
-from seastream_nb.manifest import Manifest
-from seastream_nb.target import Target, exists, sync_folder, told
+from seastream_nb.export.manifest import Manifest
+from seastream_nb.export.target import Target, exists, sync_folder, told
 
 MANIFEST = "_seastream.jsonl"
 

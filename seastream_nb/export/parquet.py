@@ -19,14 +19,14 @@ import pyarrow.compute as pc
 
 from seastream_nb.arrow import timestamps
 from seastream_nb.errors import ConfigError
+from seastream_nb.export.manifest import ExportedFile, Place
+from seastream_nb.export.target import Target, in_thread, told
 from seastream_nb.frame import Shaper
 from seastream_nb.keys import EntryId
-from seastream_nb.manifest import ExportedFile, Place
 from seastream_nb.page import Numbers
 from seastream_nb.paging import cut
 from seastream_nb.reading import Reading
 from seastream_nb.rows import Rows
-from seastream_nb.target import Target, in_thread, told
 
 # A row group is what memory holds, and what an interrupt waits for.
 GROUP_ROWS = 64 * 1024

@@ -13,17 +13,17 @@ import pyarrow as pa
 from seastream_nb import checks
 from seastream_nb.checks import named, one_of, or_none
 from seastream_nb.errors import ConfigError, FileError
-from seastream_nb.export import ExportReport
-from seastream_nb.folder import Folder, read_manifest, require_ours
+from seastream_nb.export.folder import Folder, read_manifest, require_ours
+from seastream_nb.export.manifest import ExportedFile, Manifest, PinnedEnd, Place, question
+from seastream_nb.export.parquet import COMPRESSIONS, Files, ParquetFile, Partition
+from seastream_nb.export.report import ExportReport
+from seastream_nb.export.resuming import Left, going_on
+from seastream_nb.export.target import exists, in_thread
 from seastream_nb.frame import Shaper
-from seastream_nb.manifest import ExportedFile, Manifest, PinnedEnd, Place, question
-from seastream_nb.parquet import COMPRESSIONS, Files, ParquetFile, Partition
 from seastream_nb.progress import Progress
 from seastream_nb.query import Pinned
 from seastream_nb.reading import Reading
-from seastream_nb.resuming import Left, going_on
 from seastream_nb.stream import StreamCore
-from seastream_nb.target import exists, in_thread
 
 SUFFIX = ".parquet"
 
