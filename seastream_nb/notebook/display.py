@@ -38,6 +38,12 @@ _BOX = '<div class="tex2jax_ignore mathjax_ignore">'
 _CELL = "padding:2px 8px;vertical-align:top;white-space:pre-wrap;text-align:"
 
 
+class Markup(str):
+    """HTML that is safe already, and is not escaped again."""
+
+    __slots__ = ()
+
+
 class Column(NamedTuple):
     """A column of a table; numbers stand on the right."""
 
@@ -103,7 +109,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[object]], caption: 
 
 def _html_row(tag: str, styles: Sequence[str], cells: Iterable[object]) -> str:
     shown = (
-        f'<{tag} style="{style}">{escape(cell)}</{tag}>'
+        f'<{tag} style="{style}">{cell if isinstance(cell, Markup) else escape(cell)}</{tag}>'
         for style, cell in zip(styles, cells, strict=True)
     )
     return f"<tr>{''.join(shown)}</tr>"
