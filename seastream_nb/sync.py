@@ -105,12 +105,12 @@ class Streamer:
             key: the stream that `send` writes to.
             sharder: chooses the shard of each message; None: the plain key.
             idempotent: write each message exactly once, through broken connections and restarts.
-            durability: "replica" is not available yet.
+            durability: "replica" waits, a batch, until a replica has the messages too.
             max_queue: how much may wait to be sent.
 
         Raises:
             ReadOnlyError, ConfigError, StreamKeyError: nothing was sent.
-            AuthError: the ACL denies a right that `idempotent=True` needs.
+            AuthError: the ACL denies a right that `idempotent=True` or "replica" needs.
         """
         core = self._core.producer(
             key,
