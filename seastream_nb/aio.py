@@ -23,12 +23,12 @@ from seastream_nb.facade import (
     ConsumerMembers,
     ProducerMembers,
     ReplayMembers,
-    noted_on,
     require_count,
     wait_until,
 )
 from seastream_nb.file.exporting import to_ss
 from seastream_nb.file.recording import record
+from seastream_nb.leaving import AsyncBlock, noted_on
 from seastream_nb.listing import Catalog
 from seastream_nb.members import awaiting, awaiting_call, awaiting_iter
 from seastream_nb.message import Message, Payload
@@ -84,7 +84,7 @@ class Connecting:
             await self._streamer.close()
 
 
-class AsyncStreamer:
+class AsyncStreamer(AsyncBlock):
     """A connection to a place that holds streams. Any thread may use it."""
 
     def __init__(self, core: StreamerEndpoint) -> None:
@@ -155,17 +155,8 @@ class AsyncStreamer:
     delete_consumer = awaiting(StreamerEndpoint.delete_consumer)
     close = awaiting(StreamerEndpoint.close)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with noted_on(error):
-            await self.close()
+    async def _leave(self, error: BaseException | None) -> None:
+        await self.close()
 
     def __repr__(self) -> str:
         return display.streamer_text(type(self).__name__, self._core)
@@ -223,7 +214,7 @@ class AsyncStream(StreamBuilders):
         return AsyncReplay(ReplayCore(self._core, speed))
 
 
-class AsyncReplay(ReplayMembers):
+class AsyncReplay(ReplayMembers, AsyncBlock):
     """Messages in time: iterated by one task, and steered by any, or by any thread.
 
     A cancelled wait loses nothing: the next one goes on, and stream time stood still.
@@ -250,19 +241,11 @@ class AsyncReplay(ReplayMembers):
 
     close = awaiting(ReplayCore.close)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         await self.close()
 
 
-class AsyncProducer(ProducerMembers):
+class AsyncProducer(ProducerMembers, AsyncBlock):
     """Sends messages; `send` queues at once, `flush` waits for the answers."""
 
     def send(self, payload: Payload, *, timestamp: When | None = None) -> PendingReceipt:
@@ -319,20 +302,11 @@ class AsyncProducer(ProducerMembers):
     flush = awaiting(ProducerEndpoint.flush)
     end = awaiting(ProducerEndpoint.end)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with noted_on(error):
-            await self.end()
+    async def _leave(self, error: BaseException | None) -> None:
+        await self.end()
 
 
-class AsyncConsumer(ConsumerMembers):
+class AsyncConsumer(ConsumerMembers, AsyncBlock):
     """Receives messages as they come.
 
     What is promised of each entry, in order within a shard, and what a fault changes:
@@ -417,13 +391,5 @@ class AsyncConsumer(ConsumerMembers):
     abort = awaiting(ConsumerEndpoint.abort)
     close = awaiting(ConsumerEndpoint.end)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         await (self.end() if error is None else self.abort())

@@ -5,30 +5,19 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pyarrow as pa
 
 from seastream_nb import portal
 from seastream_nb.arrow import base_column, base_type, default_columns
 from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint
-from seastream_nb.errors import ConfigError, StreamError
+from seastream_nb.errors import ConfigError
 from seastream_nb.message import Message, MessageHeader
 from seastream_nb.notebook.display import brief
 from seastream_nb.quantities import NS_PER_SECOND, Duration, parse_duration
 from seastream_nb.replay import ReplayCore
 from seastream_nb.rows import message_rows
-
-
-@contextmanager
-def noted_on(error: BaseException | None) -> Iterator[None]:
-    """Closing: its error becomes a note on the one that leaves the block, rather than hide it."""
-    try:
-        yield
-    except StreamError as failure:
-        if error is None:
-            raise
-        error.add_note(f"Closing then failed with {type(failure).__name__}: {failure}")
 
 
 class ProducerMembers:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from math import inf
-from types import TracebackType
 from typing import Literal, Self, Unpack
 
 import pyarrow as pa
@@ -23,12 +22,12 @@ from seastream_nb.facade import (
     ConsumerMembers,
     ProducerMembers,
     ReplayMembers,
-    noted_on,
     require_count,
     wait_until,
 )
 from seastream_nb.file.exporting import to_ss
 from seastream_nb.file.recording import record
+from seastream_nb.leaving import Block
 from seastream_nb.listing import Catalog
 from seastream_nb.members import blocking, blocking_call, blocking_iter
 from seastream_nb.message import Message, Payload, payload_bytes
@@ -63,7 +62,7 @@ def connect(target: Target = None, /, **options: Unpack[ConnectKwargs]) -> Strea
     return Streamer(portal.run(opening))
 
 
-class Streamer:
+class Streamer(Block):
     """A connection to a place that holds streams. Any thread may use it."""
 
     def __init__(self, core: StreamerEndpoint) -> None:
@@ -132,17 +131,8 @@ class Streamer:
     delete_consumer = blocking(StreamerEndpoint.delete_consumer)
     close = blocking(StreamerEndpoint.close)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with noted_on(error):
-            self.close()
+    def _leave(self, error: BaseException | None) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return display.streamer_text(type(self).__name__, self._core)
@@ -198,7 +188,7 @@ class Stream(StreamBuilders):
         return Replay(ReplayCore(self._core, speed))
 
 
-class Replay(ReplayMembers):
+class Replay(ReplayMembers, Block):
     """Messages in time: iterated by one thread, and steered by any.
 
     An interrupted wait loses nothing: the next one goes on, and stream time stood still.
@@ -226,19 +216,11 @@ class Replay(ReplayMembers):
 
     close = blocking(ReplayCore.close)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _leave(self, error: BaseException | None) -> None:
         self.close()
 
 
-class Producer(ProducerMembers):
+class Producer(ProducerMembers, Block):
     """Sends messages; `send` queues at once, `flush` waits for the answers."""
 
     def send(self, payload: Payload, *, timestamp: When | None = None) -> PendingReceipt:
@@ -305,20 +287,11 @@ class Producer(ProducerMembers):
     flush = blocking(ProducerEndpoint.flush)
     end = blocking(ProducerEndpoint.end)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with noted_on(error):
-            self.end()
+    def _leave(self, error: BaseException | None) -> None:
+        self.end()
 
 
-class Consumer(ConsumerMembers):
+class Consumer(ConsumerMembers, Block):
     """Receives messages as they come.
 
     What is promised of each entry, in order within a shard, and what a fault changes:
@@ -402,13 +375,5 @@ class Consumer(ConsumerMembers):
     abort = blocking(ConsumerEndpoint.abort)
     close = blocking(ConsumerEndpoint.end)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _leave(self, error: BaseException | None) -> None:
         self.end() if error is None else self.abort()
