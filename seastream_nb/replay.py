@@ -107,11 +107,11 @@ class ReplayCore:
         """A message that is due already, without a hop between threads; None: ask `fill`."""
         if self.steered or self._paused:
             return None
-        try:
-            message = self._due.popleft()
-        except IndexError:
+        if not self._due:
             return None
-        self._taken = message
+        # Noted before it is taken: wherever an interrupt strikes, it comes again or is `position`.
+        self._taken = message = self._due[0]
+        self._due.popleft()
         return message
 
     # Called on the I/O thread.
