@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import seastream_nb as ss
-from tests.test_to_parquet import PROGRAM, SCHEMA, fill_json, same, table
+from tests.export.test_to_parquet import PROGRAM, SCHEMA, fill_json, same, table
 
 if TYPE_CHECKING:
     from pathlib import Path
