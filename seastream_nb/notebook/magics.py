@@ -17,6 +17,7 @@ from seastream_nb.errors import ConfigError, StreamError
 from seastream_nb.notebook import frames
 from seastream_nb.notebook.arguments import Helped, LineParser, tokens_of
 from seastream_nb.notebook.commands import CELL, command, overview, table
+from seastream_nb.notebook.completion import Completion
 from seastream_nb.notebook.session import Session
 from seastream_nb.options import require_known
 
@@ -34,6 +35,8 @@ class StreamMagics:
         self.session = Session(shell)
         self.commands = table()
         self.commands.update([command("install", f"Take the name %{NAME}.", self.install, _force)])
+
+        self._completion = Completion(self.session, self.commands, CELL)
 
     @no_var_expand
     def stream(self, line: str, cell: str | None = None) -> object:
@@ -59,6 +62,11 @@ class StreamMagics:
         reader, run = self.commands[name]
         return run(self.session, reader.read(rest))
 
+    def load(self, *names: str) -> None:
+        """Have the shell know the magics by these names, and complete their lines."""
+        self._completion.install(self.session.shell)
+        self.register(*names)
+
     def register(self, *names: str) -> None:
         """Have the shell know the magics by these names."""
         shell = self.session.shell
@@ -78,7 +86,8 @@ class StreamMagics:
         self.register(NAME)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and complete no more."""
+        self._completion.remove(self.session.shell)
         self.session.close()
 
 
@@ -90,7 +99,7 @@ def load(shell: InteractiveShell) -> None:
     """Register the magics; a `%stream` of another extension stays what it is."""
     magics = StreamMagics(shell)
     taken = _foreign(shell)
-    magics.register(*((ALIAS,) if taken else (ALIAS, NAME)))
+    magics.load(*((ALIAS,) if taken else (ALIAS, NAME)))
     if taken:
         sys.stderr.write(f"%{NAME} is another extension's and stays so: use %{ALIAS}\n")
 
