@@ -248,6 +248,6 @@ class Playing(ABC):
         await self.core.close()
         running.ended(self)
         self._settled.set()
-        await self._draw()
         while self._on_stop:
             await asyncio.to_thread(self._on_stop.pop())
+        await self._draw()
