@@ -7,6 +7,7 @@ always the latest, at most five messages a second to the front end, and only whe
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from contextlib import suppress
 from typing import Any
@@ -22,6 +23,10 @@ PAUSE = 0.25
 CHART_PAUSE = 1.0
 # A cell that is moved takes its output away for a third of a second.
 GONE_SECONDS = 2.0
+# One clear dot, until there is a chart: an image without data shows as a broken one.
+NOTHING = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAC0lEQVR4nGNgAAIAAAUAAXpeqz8AAAAASUVORK5CYII="
+)
 
 
 class Box(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
@@ -49,12 +54,12 @@ class Panel:
         self._drawn = -1
         self._drawn_at = 0.0
         self._toggle = _button("Pause", self._pause_or_resume)
-        self._stop = _button("Stop", watch.stop)
-        self._latest = _button("Latest", self._jump)
-        self._chart = ipywidgets.Image(format="png", layout={"display": "none"})
+        stop, latest = _button("Stop", watch.stop), _button("Latest", self._jump)
+        self._buttons = ipywidgets.HBox([self._toggle, stop, latest])
+        self._chart = ipywidgets.Image(value=NOTHING, format="png")
         self._body = ipywidgets.HTML(body_html(watch, title))
-        buttons = ipywidgets.HBox([self._toggle, self._stop, self._latest])
-        self.box = Box([buttons, self._chart, self._body], _view_count=0)
+        charts = [] if watch.wanted.chart is None else [self._chart]
+        self.box = Box([self._buttons, *charts, self._body], _view_count=0)
         self.box.observe(self._counted, "_view_count")
         portal.call_soon(self._start)
 
@@ -76,18 +81,16 @@ class Panel:
                     await news.wait()
 
     def _paint(self, over: bool) -> None:
-        state = self._watch.state
-        self._toggle.description = "Resume" if state == "paused" else "Pause"
-        for button in (self._toggle, self._stop, self._latest):
-            button.disabled = over
+        self._toggle.description = "Resume" if self._watch.state == "paused" else "Pause"
         self._body.value = body_html(self._watch, self._title)
+        if over:
+            self._buttons.layout.display = "none"
         seen, now = self._watch.held.seen, time.monotonic()
         if seen != self._drawn and (over or now - self._drawn_at >= CHART_PAUSE):
             self._drawn, self._drawn_at = seen, now
             png = chart_png(self._watch)
             if png is not None:
                 self._chart.value = png
-                self._chart.layout.display = None
 
     # Called by whatever thread gets the front end's messages: these return at once.
 
