@@ -64,7 +64,7 @@ class Panel:
         portal.call_soon(self._start)
 
     def _start(self) -> None:
-        self._task = asyncio.create_task(self._painting(), name="seastream panel")
+        self._task = asyncio.create_task(self._painting(), name="seastream live panel")
 
     async def _painting(self) -> None:
         """Paint when there is news, until the view has ended."""

@@ -49,7 +49,6 @@ class Watch:
         wanted: what is shown of which rows.
         error: why it failed; None otherwise.
         reason: why it stopped by itself, in words.
-        complete: false when entries were noticed to be gone before they were read.
         on_end: what is called on the I/O thread when it has ended.
     """
 
@@ -58,7 +57,6 @@ class Watch:
         self.wanted = wanted
         self.error: BaseException | None = None
         self.reason = ""
-        self.complete = True
         self.on_end: Callable[[], object] = lambda: None
         self.news = asyncio.Event()
         self._over: State | None = None
@@ -67,6 +65,7 @@ class Watch:
         self._sought: deque[Moment] = deque()
         self._wake = asyncio.Event()
         self._ring = Ring(wanted.max_rows, wanted.max_bytes)
+        self._following: Following | None = None
         self._schema: pa.Schema | None = None
         self._functions: list[Callable[[pa.RecordBatch], object]] = []
         self._caller = Caller()
@@ -95,6 +94,11 @@ class Watch:
     def over(self) -> bool:
         """Whether nothing goes on any more, and everything is given back."""
         return self._over is not None
+
+    @property
+    def complete(self) -> bool:
+        """False when entries were noticed to be gone before they were read."""
+        return self._following is None or self._following.complete
 
     @property
     def held(self) -> Held:
@@ -214,9 +218,9 @@ class Watch:
         source = self.stream.source
         pinned = await source.pin(query.keys, live=True)
         self._now_ns = pinned.now_ns - time.monotonic_ns()
-        following = Following(
-            source, query, pinned, None, MAX_WAIT, with_id=self.wanted.columns is None
-        )
+        with_id = self.wanted.columns is None
+        following = Following(source, query, pinned, None, MAX_WAIT, with_id=with_id)
+        self._following = following
         self._schema = await following.schema()
         if self._schema is not None:
             self.wanted.check(self._schema)
@@ -238,7 +242,7 @@ class Watch:
                     if batch is None:
                         self.reason = "the range ended"
                         return
-                    await self._take(batch, complete=pages.complete)
+                    await self._take(batch)
         except asyncio.CancelledError:
             self.reason = "Python is exiting"
             raise
@@ -268,9 +272,8 @@ class Watch:
         self._tell()
         return found
 
-    async def _take(self, batch: pa.RecordBatch, *, complete: bool) -> None:
+    async def _take(self, batch: pa.RecordBatch) -> None:
         """Keep the rows of a page, and show it to the user's functions."""
-        self.complete = complete
         if not len(batch):
             return
         if self._schema is None:
@@ -319,14 +322,8 @@ class _Pages:
     """Pages of one run; the next one is read when it is asked for, and waits until it is taken."""
 
     def __init__(self, following: Following) -> None:
-        self._following = following
         self._batches = following.batches()
         self._read: asyncio.Task[pa.RecordBatch | None] | None = None
-
-    @property
-    def complete(self) -> bool:
-        """False when entries were noticed to be gone before they were read."""
-        return self._following.complete
 
     @property
     def failed(self) -> bool:

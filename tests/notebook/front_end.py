@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.portal_kernel import Kernel
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-PATIENCE = 60.0
+PATIENCE = 20.0
 
 
 @dataclass
@@ -53,7 +53,7 @@ class FrontEnd:
 
     def value(self, code: str) -> str:
         """What an expression prints."""
-        published = self.run(f"print({code})")
+        published = self.run(f"print(({code}))")
         errors = [each["content"]["evalue"] for each in published if each["msg_type"] == "error"]
         assert not errors
         return "".join(
