@@ -113,7 +113,7 @@ class LiveMembers(View):
 
     def text(self) -> str:
         """One line: what it shows, and what it does; how much it has when it does not run."""
-        held = self._core.held
+        held = self._core.kept.held
         rows = "" if self.state == "running" else f", kept {held.kept:,} of {held.seen:,} rows"
         return f"<{type(self).__name__} {self.title}: {state_text(self._core)}{rows}>"
 

@@ -75,7 +75,7 @@ class Panel:
                 return
             await asyncio.sleep(PAUSE)
             # The rate of what does not come any more sinks.
-            fading = self._watch.arrivals.per_second() > 0
+            fading = self._watch.kept.arrivals.per_second() > 0
             with suppress(TimeoutError):
                 async with asyncio.timeout(CHART_PAUSE if fading else None):
                     await news.wait()
@@ -85,7 +85,7 @@ class Panel:
         self._body.value = body_html(self._watch, self._title)
         if over:
             self._buttons.layout.display = "none"
-        seen, now = self._watch.held.seen, time.monotonic()
+        seen, now = self._watch.kept.held.seen, time.monotonic()
         if seen != self._drawn and (over or now - self._drawn_at >= CHART_PAUSE):
             self._drawn, self._drawn_at = seen, now
             png = chart_png(self._watch)

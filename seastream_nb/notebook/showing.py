@@ -47,14 +47,14 @@ def state_text(watch: Watch) -> str:
 
 def numbers_html(watch: Watch) -> str:
     """How much there is, how fast it comes, and how late."""
-    held, lag = watch.held, watch.lag_ns
+    held, lag = watch.kept.held, watch.kept.lag_ns
     parts = [
         f"kept {held.kept:,}",
         f"seen {held.seen:,}",
         f"dropped {held.dropped:,}",
-        f"{watch.arrivals.per_second():,.1f}/s",
+        f"{watch.kept.arrivals.per_second():,.1f}/s",
         "" if lag is None else f"lag {lag / NS_PER_SECOND:,.1f} s",
-        "" if watch.last_id is None else f"last id {watch.last_id}",
+        "" if watch.kept.last_id is None else f"last id {watch.kept.last_id}",
         "" if watch.complete else "entries were gone before they were read",
     ]
     return f'<div style="padding:2px 8px">{escape(" · ".join(filter(None, parts)))}</div>'
@@ -67,9 +67,9 @@ def chart_png(watch: Watch) -> bytes | None:
         return None
     zone = check_tz(watch.wanted.query.zone)
     if name == RATE:
-        points = [(at.astimezone(zone), rate) for at, rate in watch.tally.per_second()]
+        points = [(at.astimezone(zone), rate) for at, rate in watch.kept.tally.per_second()]
     else:
-        points = _points(watch.held.table(), name)
+        points = _points(watch.kept.held.table(), name)
     if len(points) < 2:
         return None
     times, values = zip(*points, strict=True)

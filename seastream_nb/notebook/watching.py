@@ -10,7 +10,6 @@ was asked for before waits, and is the next one.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
@@ -21,14 +20,15 @@ import pyarrow as pa
 
 from seastream_nb import portal
 from seastream_nb.checks import named, number_from, or_none, seconds_or_zero
-from seastream_nb.errors import ConfigError, StreamEnded
+from seastream_nb.errors import ConfigError, ConnectError, StreamEnded
 from seastream_nb.following import Following
 from seastream_nb.keys import key_text
 from seastream_nb.notebook.calling import Caller
-from seastream_nb.notebook.ring import Held, Ring
-from seastream_nb.notebook.tally import Arrivals, Tally, nanoseconds
+from seastream_nb.notebook.kept import Kept
+from seastream_nb.notebook.pages import Pages, first_of
+from seastream_nb.notebook.ring import Held
 from seastream_nb.notebook.wanted import Wanted
-from seastream_nb.quantities import NS_PER_SECOND, Duration
+from seastream_nb.quantities import Duration
 from seastream_nb.query import Query
 from seastream_nb.stream import Facts, StreamCore
 from seastream_nb.times import Moment, When, parse_when
@@ -37,9 +37,7 @@ State = Literal["running", "paused", "stopped", "failed"]
 
 # Rows that came are handed out after so many seconds: more often nobody sees.
 MAX_WAIT = 0.1
-# How often it is looked whether the streamer was closed: a file says nothing then.
-LOOK_SECONDS = 1.0
-TALLY_NS = 600 * NS_PER_SECOND
+CLOSED = "its streamer was closed"
 
 
 class Watch:
@@ -47,6 +45,7 @@ class Watch:
 
     Attributes:
         wanted: what is shown of which rows.
+        kept: the rows, and the numbers about them.
         error: why it failed; None otherwise.
         reason: why it stopped by itself, in words.
         on_end: what is called on the I/O thread when it has ended.
@@ -64,22 +63,13 @@ class Watch:
         self._stopping = False
         self._sought: deque[Moment] = deque()
         self._wake = asyncio.Event()
-        self._ring = Ring(wanted.max_rows, wanted.max_bytes)
         self._following: Following | None = None
         self._schema: pa.Schema | None = None
         self._functions: list[Callable[[pa.RecordBatch], object]] = []
         self._caller = Caller()
         self._trace: TracebackType | None = None
-        self._now_ns = 0  # the server's clock, less this machine's
-        self._reset()
-
-    def _reset(self) -> None:
-        self._ring.clear()
+        self.kept = Kept(wanted, 0)
         self._handled = 0  # rows that the user's functions have had as well
-        self.tally = Tally(self.wanted.rolling_ns or TALLY_NS)
-        self.arrivals = Arrivals()
-        self.last_id: str | None = None
-        self.lag_ns: int | None = None
 
     # Called by any thread.
 
@@ -99,11 +89,6 @@ class Watch:
     def complete(self) -> bool:
         """False when entries were noticed to be gone before they were read."""
         return self._following is None or self._following.complete
-
-    @property
-    def held(self) -> Held:
-        """The rows that are kept, and how many there were."""
-        return self._ring.held
 
     def pause(self) -> None:
         """Ask for nothing more, until `resume`."""
@@ -151,12 +136,12 @@ class Watch:
 
     def table(self) -> tuple[pa.Table, Facts]:
         """The rows that are kept, in the order they came, and where they are from."""
-        held = self._ring.held
+        held = self.kept.held
         return self._shown(held.table()), self._facts(held)
 
     def newest(self, count: int) -> pa.Table:
         """At most so many rows, the newest first."""
-        return self._shown(self._ring.held.newest(count))
+        return self._shown(self.kept.held.newest(count))
 
     def _shown(self, rows: pa.Table | None) -> pa.Table:
         if rows is None:
@@ -167,7 +152,7 @@ class Watch:
         return {
             "url": self.stream.source.url,
             "keys": ",".join(map(key_text, self.stream.query.keys)),
-            "last_id": self.last_id or "",
+            "last_id": self.kept.last_id or "",
             "rows": held.kept,
             "seen": held.seen,
             "dropped": held.dropped,
@@ -214,30 +199,30 @@ class Watch:
         # Its warnings go to a call that returned, so that nothing is printed: `complete` tells.
         self._task = asyncio.create_task(self._run(pages), name="seastream live")
 
-    async def _pages(self, query: Query) -> _Pages:
+    async def _pages(self, query: Query) -> Pages:
         source = self.stream.source
         pinned = await source.pin(query.keys, live=True)
-        self._now_ns = pinned.now_ns - time.monotonic_ns()
+        self.kept, self._handled = Kept(self.wanted, pinned.now_ns), 0
         with_id = self.wanted.columns is None
         following = Following(source, query, pinned, None, MAX_WAIT, with_id=with_id)
         self._following = following
         self._schema = await following.schema()
         if self._schema is not None:
             self.wanted.check(self._schema)
-        return _Pages(following)
+        return Pages(following)
 
-    async def _run(self, pages: _Pages) -> None:
+    async def _run(self, pages: Pages) -> None:
         try:
             while not self._stopping:
                 self._wake.clear()
                 if self._sought:
                     pages = await self._moved(pages)
                 elif self.stream.source.closed:
-                    self.reason = "its streamer was closed"
+                    self.reason = CLOSED
                     return
                 elif self._paused and not pages.failed:
                     await pages.stay(self._wake)
-                elif await pages.ready(self._wake):
+                elif await pages.ready(self._wake) and (pages.failed or not self._steered_away):
                     batch = pages.take()
                     if batch is None:
                         self.reason = "the range ended"
@@ -255,18 +240,22 @@ class Watch:
             self._tell()
             self.on_end()
 
-    def _failed(self, error: Exception) -> None:
-        if self.stream.source.closed:
-            self.reason = "its streamer was closed"
-            return
-        self.error, self._trace = error, error.__traceback__
+    @property
+    def _steered_away(self) -> bool:
+        """Whether a page that came just now is not wanted now."""
+        return self._stopping or self._paused or bool(self._sought)
 
-    async def _moved(self, pages: _Pages) -> _Pages:
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, ConnectError) and self.stream.source.closed:
+            self.reason = CLOSED
+        else:
+            self.error, self._trace = error, error.__traceback__
+
+    async def _moved(self, pages: Pages) -> Pages:
         """Follow from where it is wanted last."""
         while len(self._sought) > 1:
             self._sought.popleft()
         await pages.close()
-        self._reset()
         found = await self._pages(self.wanted.sought(self._sought[0]))
         self._sought.popleft()
         self._tell()
@@ -279,33 +268,18 @@ class Watch:
         if self._schema is None:
             self._schema = batch.schema
             self.wanted.check(batch.schema)
-        self._keep(batch)
+        self.kept.add(batch)
         self._tell()
         for function in tuple(self._functions):
             await self._call(function, self.wanted.shown(batch))
-        self._handled = self._ring.held.seen
+        self._handled = self.kept.held.seen
         self._tell()
-
-    def _keep(self, batch: pa.RecordBatch) -> None:
-        times = nanoseconds(batch["timestamp"])
-        self._ring.add(batch)
-        self.arrivals.add(len(batch))
-        self.last_id = batch["id"][-1].as_py()
-        if not len(times):
-            return
-        self.tally.add(times)
-        newest = int(times.max())
-        self.lag_ns = max(0, time.monotonic_ns() + self._now_ns - newest)
-        if self.wanted.rolling_ns is not None:
-            kind = batch.schema.field("timestamp").type
-            oldest = (newest - self.wanted.rolling_ns) // {"us": 1_000, "ns": 1}[kind.unit]
-            self._ring.drop_before(pa.scalar(oldest, pa.int64()).cast(kind), "timestamp")
 
     async def _call(self, function: Callable[[Any], object], batch: pa.RecordBatch) -> None:
         done = self._caller.call(function, batch)
         while not done.done() and not self._stopping:
             self._wake.clear()
-            await _first(done, self._wake)
+            await first_of(done, self._wake)
         if done.done() and (error := done.result()) is not None:
             raise error if isinstance(error, Exception) else RuntimeError(repr(error))
 
@@ -316,58 +290,3 @@ class Watch:
     def _tell(self) -> None:
         self.news.set()
         self.news = asyncio.Event()
-
-
-class _Pages:
-    """Pages of one run; the next one is read when it is asked for, and waits until it is taken."""
-
-    def __init__(self, following: Following) -> None:
-        self._batches = following.batches()
-        self._read: asyncio.Task[pa.RecordBatch | None] | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Whether what is read is an error."""
-        read = self._read
-        return read is not None and read.done() and read.exception() is not None
-
-    async def ready(self, wake: asyncio.Event) -> bool:
-        """Whether a page, the end or an error is there; false when something else is to be done."""
-        if self._read is None:
-            self._read = asyncio.create_task(self._next(), name="seastream live page")
-        await _first(self._read, wake)
-        return self._read.done()
-
-    async def stay(self, wake: asyncio.Event) -> None:
-        """Ask for nothing, until something is to be done, or what was asked for has failed."""
-        reading = self._read is not None and not self._read.done()
-        await _first(self._read if reading else None, wake)
-
-    def take(self) -> pa.RecordBatch | None:
-        """The page that is ready; None is the end."""
-        read, self._read = self._read, None
-        assert read is not None
-        return read.result()
-
-    async def close(self) -> None:
-        """Stop reading."""
-        read, self._read = self._read, None
-        if read is not None:
-            read.cancel()
-            await asyncio.wait([read])
-            if not read.cancelled():
-                read.exception()  # nobody asks for it any more
-        await self._batches.aclose()
-
-    async def _next(self) -> pa.RecordBatch | None:
-        return await anext(self._batches, None)
-
-
-async def _first(future: asyncio.Future[Any] | None, wake: asyncio.Event) -> None:
-    """Wait for the future or the event, but not for long."""
-    waking = asyncio.ensure_future(wake.wait())
-    both = [waking] if future is None else [waking, future]
-    try:
-        await asyncio.wait(both, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waking.cancel()
