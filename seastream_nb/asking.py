@@ -18,15 +18,17 @@ StreamT = TypeVar("StreamT")
 class Call(NamedTuple):
     """A builder, and what it is given.
 
-    >>> str(Call("since", ("02:10",)))
-    ".since('02:10')"
+    >>> str(Call("since", ("02:10",))), str(Call("json", options=(("errors", "keep"),)))
+    (".since('02:10')", ".json(errors='keep')")
     """
 
     builder: str
     arguments: tuple[Any, ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
 
     def __str__(self) -> str:
-        return f".{self.builder}({', '.join(map(repr, self.arguments))})"
+        named = (f"{name}={value!r}" for name, value in self.options)
+        return f".{self.builder}({', '.join([*map(repr, self.arguments), *named])})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ class Asked:
 def built(stream: StreamT, calls: Iterable[Call]) -> StreamT:
     """The stream after each of the calls."""
     for call in calls:
-        stream = getattr(stream, call.builder)(*call.arguments)
+        stream = getattr(stream, call.builder)(*call.arguments, **dict(call.options))
     return stream
 
 

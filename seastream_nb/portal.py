@@ -151,6 +151,7 @@ class _Crossing(Generic[T]):
 
 
 _crossing: ContextVar[_Crossing[Any]] = ContextVar("crossing")
+_notes: ContextVar[list[str]] = ContextVar("notes")
 
 
 def on_tick(function: Callable[[], object]) -> None:
@@ -170,10 +171,19 @@ def warn_caller(message: str) -> None:
     Called in the coroutine. A warning on the I/O thread would name a line that nobody wrote.
     """
     crossing = _crossing.get(None)
-    if crossing is None:
+    if (notes := _notes.get(None)) is not None:
+        notes.append(message)
+    elif crossing is None:
         warnings.warn(message, stacklevel=2)
     else:
         crossing.warnings.append(message)
+
+
+def noted_warnings() -> list[str]:
+    """What `warn_caller` is told in this task from now on, for whoever shows it by other means."""
+    notes: list[str] = []
+    _notes.set(notes)
+    return notes
 
 
 def loop() -> asyncio.AbstractEventLoop:
