@@ -54,7 +54,7 @@ class BrowserView(View):
         return (
             f"<div>{self._picture()}</div>"
             f"{rows_html(rows, caption, most=STATIC_CHARACTERS)}"
-            f"{f'<div>{escape(brief(state.note))}</div>' if state.note else ''}"
+            f"{f'<div>{escape(state.note)}</div>' if state.note else ''}"
             f"<pre>{escape_lines(self.code)}</pre>"
         )
 

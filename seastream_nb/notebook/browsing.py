@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from seastream_nb import interchange
+from seastream_nb import interchange, portal
 from seastream_nb.errors import ConfigError
 from seastream_nb.export.exporting import to_parquet
 from seastream_nb.export.report import ExportReport
@@ -171,6 +171,7 @@ class Browsing:
 
     async def density(self) -> Density:
         """How many messages there are when, over the whole range."""
+        portal.noted_warnings()  # the page says it too
         return await density(self.stream.on(self._whole), self.state.pinned)
 
     def on_change(self, function: Callable[[], object]) -> None:
@@ -182,10 +183,13 @@ class Browsing:
     async def _step(self, step: Step, *, anew: bool = False) -> pd.DataFrame:
         async with self._steps:
             state = replace(self.state, note="")
+            warnings = portal.noted_warnings()
             if anew:
                 state = await self.pages.renewed(state)
             try:
-                self.state = await step(state)
+                state = await step(state)
+                notes = dict.fromkeys([*warnings, *filter(None, [state.note])])
+                self.state = replace(state, note="; ".join(notes))
             except NotShown as failed:
                 # The page is turned all the same: what follows it can be reached.
                 self.state = failed.state

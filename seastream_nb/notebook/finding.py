@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from seastream_nb.frame import Shaper
-from seastream_nb.keys import EntryId
+from seastream_nb.keys import EntryId, key_text
 from seastream_nb.merging import reversed_rows
 from seastream_nb.paging import PAGE_BYTES
 from seastream_nb.query import Pinned, Query, ShardRange
@@ -89,6 +89,7 @@ class _Search(Reading):
                     break
         if not found:
             shaper.finish()
+            self.warn_if_never_a_message(key_text(self.query.keys[0]))
         return found
 
     async def _rows_in(

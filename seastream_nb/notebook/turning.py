@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from seastream_nb import portal
 from seastream_nb.errors import ConfigError, DecodeError, StreamError, TooLarge
 from seastream_nb.keys import FIRST_ID, LAST_ID, EntryId
 from seastream_nb.notebook.code import between
@@ -167,7 +166,6 @@ class Pages:
         """The state with the rows of its page."""
         span = state.span
         assert span is not None
-        notes = portal.noted_warnings()
         query = between(state.chosen, span.start, span.end).pin(state.pinned)
         try:
             table, facts = await self.stream.on(query).collect(False, with_id=True)
@@ -175,10 +173,9 @@ class Pages:
             table, facts = self.nothing()
             failed = replace(state, table=table, facts=facts, note=str(error))
             raise NotShown(failed, error) from None
-        notes += [_looked(len(table))] if span.stopped else []
-        if not len(table) and not span.stopped:
-            notes.append("the messages of this page are gone: trimmed or deleted meanwhile")
-        return replace(state, table=table, facts=facts, note="; ".join(notes))
+        gone = "the messages of this page are gone: trimmed or deleted meanwhile"
+        note = _looked(len(table)) if span.stopped else "" if len(table) else gone
+        return replace(state, table=table, facts=facts, note=note)
 
     def empty(self, state: State) -> State:
         """The state of a range without messages."""
