@@ -9,8 +9,7 @@ from seastream_nb.errors import StreamError
 from seastream_nb.members import awaiting, blocking
 from seastream_nb.notebook.browsing import Browsing
 from seastream_nb.notebook.cells import rows_html
-from seastream_nb.notebook.charts import bar_chart, image_html
-from seastream_nb.notebook.density import Density
+from seastream_nb.notebook.charts import image_html
 from seastream_nb.notebook.display import brief, escape, keys_text
 from seastream_nb.notebook.view import View
 
@@ -50,7 +49,8 @@ class BrowserView(View):
         state = self._core.state
         rows = state.table.slice(0, ROWS)
         more = len(state.table) - len(rows)
-        caption = self._where() + (f", the first {ROWS}" if more else "")
+        keys = keys_text(self._core.stream.query)
+        caption = f"{keys}: {self._where()}" + (f", the first {ROWS}" if more else "")
         return (
             f"<div>{self._picture()}</div>"
             f"{rows_html(rows, caption, most=STATIC_CHARACTERS)}"
@@ -59,17 +59,23 @@ class BrowserView(View):
         )
 
     def _where(self) -> str:
-        table, span = self._core.state.table, self._core.state.span
+        core = self._core
+        span = core.state.span
         if span is None:
             return "no messages"
-        return f"{len(table):,} messages from {span.start} to {span.end}"
+        ids = f"{len(core.state.table):,} messages from {span.start} to {span.end}"
+        times = core.times_of(span)
+        return f"{ids}, {times[0]} to {times[1]}" if times else ids
 
     def _picture(self) -> str:
         try:
             found = portal.run(self._core.density())
         except StreamError as error:
             return escape(brief(str(error)))
-        return picture(found)
+        if found.why_not:
+            return escape(found.why_not)
+        png = found.png(found.steps_around(*self._core.chosen_ns()))
+        return image_html(png, "messages over time")
 
     def _make_widget(self) -> DOMWidget:
         from seastream_nb.notebook.controls import Controls
@@ -77,13 +83,6 @@ class BrowserView(View):
         # The front end knows the widgets, and they know what they do.
         self._controls = Controls(self._core, self._where)
         return self._controls.widget
-
-
-def picture(found: Density) -> str:
-    """A density as HTML."""
-    if found.why_not:
-        return escape(found.why_not)
-    return image_html(bar_chart(found.edges[:-1], found.counts, "messages"), "messages over time")
 
 
 def escape_lines(text: str) -> str:

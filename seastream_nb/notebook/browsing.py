@@ -16,12 +16,24 @@ from seastream_nb.export.exporting import to_parquet
 from seastream_nb.export.report import ExportReport
 from seastream_nb.file.exporting import to_ss
 from seastream_nb.keys import FIRST_ID
+from seastream_nb.message import utc_datetime
+from seastream_nb.notebook.cells import time_text
 from seastream_nb.notebook.code import between, frame_code
-from seastream_nb.notebook.density import Density, density
-from seastream_nb.notebook.turning import NotShown, Pages, State
+from seastream_nb.notebook.density import Density, are_times, density
+from seastream_nb.notebook.turning import NotShown, Pages, Span, State
 from seastream_nb.query import Query, plan
 from seastream_nb.stream import StreamCore
-from seastream_nb.times import Edge, Fixed, Instant, Moment, When, bound, parse_when, resolve
+from seastream_nb.times import (
+    Edge,
+    Fixed,
+    Instant,
+    Moment,
+    When,
+    bound,
+    check_tz,
+    parse_when,
+    resolve,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,6 +166,17 @@ class Browsing:
             max((_ns(each, unit) for each in chosen.lower[len(whole.lower) :]), default=None),
             min((_ns(each, unit) for each in chosen.upper[len(whole.upper) :]), default=None),
         )
+
+    def times_of(self, span: Span) -> tuple[str, str] | None:
+        """When a page begins and ends, on the clock of the stream; None where ids are no times."""
+        ends = [span.start.ms, span.end.ms]
+        if not are_times(ends, unit := self.stream.source.options.unit_ns):
+            return None
+        zone = check_tz(self._whole.zone)
+        first, last = (utc_datetime(ms * unit) for ms in ends)
+        assert first is not None
+        assert last is not None
+        return time_text(first.astimezone(zone)), time_text(last.astimezone(zone))
 
     def frame(self) -> pd.DataFrame:
         """The page as a frame."""

@@ -363,7 +363,7 @@ def test_a_page_that_cannot_be_decoded_is_an_error_and_is_passed(
     streamer: ss.Streamer, client: redis.Redis
 ) -> None:
     for n in range(9):
-        client.xadd("s", {"msg": "{" if n == 4 else '{"n": %d}' % n}, id=f"{n + 1}-0")
+        client.xadd("s", {"msg": "{" if n == 4 else json.dumps({"n": n})}, id=f"{n + 1}-0")
     browser = streamer["s"].json().browse(page_size=3)
 
     with pytest.raises(errors.DecodeError, match="5-0"):
@@ -472,7 +472,7 @@ def test_no_step_costs_more_on_a_long_stream(streamer: ss.Streamer, client: redi
             "previous": entries_sent(client, browser.previous),
             "last": entries_sent(client, browser.last),
             "before": entries_sent(client, browser.previous),
-            "go_to": entries_sent(client, lambda: browser.go_to(middle)),
+            "go_to": entries_sent(client, lambda b=browser, at=middle: b.go_to(at)),
             "refresh": entries_sent(client, browser.refresh),
             "html": entries_sent(client, browser.html),
         }
