@@ -2,16 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 MINUTES ?= 3
+LIVE_MINUTES ?= 10
 FILES ?= 200000
 
-.PHONY: help demo test check bench soak fuzz clean
+.PHONY: help demo test browser check bench soak fuzz clean
 
 help:
 	@echo "make demo    set up and see the main job done on real data"
 	@echo "make test    set up and run all tests, notebooks included"
+	@echo "make browser see notebooks run in JupyterLab, in Chromium; pictures go to build/screenshots"
 	@echo "make check   format, lint, types, import directions"
 	@echo "make bench   measure, as ratios to a reference in the same run"
-	@echo "make soak    minutes of faults: the longer tests, then MINUTES=3 of random kills"
+	@echo "make soak    the longer tests, LIVE_MINUTES=10 of a busy view, MINUTES=3 of random kills"
 	@echo "make fuzz    about ten minutes of damaged .ss files, FILES=200000 of them"
 
 demo: .venv/.installed
@@ -21,6 +23,11 @@ test: .venv/.installed-dev
 	$(BIN)/pytest -n auto
 	$(BIN)/pytest -p no:cacheprovider -o addopts= --nbval --nbval-current-env \
 		--nbval-cell-timeout=120 --nbval-sanitize-with notebooks/sanitize.cfg notebooks
+
+browser: .venv/.installed-browser
+	@command -v chromium >/dev/null || \
+		echo "There is no Chromium here, so its tests are skipped: apt-get install chromium"
+	$(BIN)/pytest -m browser tests/browser
 
 check: .venv/.installed-dev
 	$(BIN)/ruff format --check .
@@ -32,7 +39,7 @@ bench: .venv/.installed-dev
 	$(BIN)/python -m tests.benchmarks
 
 soak: .venv/.installed-dev
-	$(BIN)/pytest -m soak tests
+	LIVE_MINUTES=$(LIVE_MINUTES) $(BIN)/pytest -m soak tests
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 fuzz: .venv/.installed-dev
@@ -56,3 +63,8 @@ clean:
 	@echo "Installing into .venv, which takes a few minutes the first time"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ .venv/.installed
+
+.venv/.installed-browser: .venv/.installed-dev
+	@echo "Installing JupyterLab into .venv"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,browser]'
+	@touch $@
