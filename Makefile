@@ -4,11 +4,12 @@ BIN := .venv/bin
 MINUTES ?= 3
 FILES ?= 200000
 
-.PHONY: help demo test check bench soak fuzz clean
+.PHONY: help demo test browser check bench soak fuzz clean
 
 help:
 	@echo "make demo    set up and see the main job done on real data"
 	@echo "make test    set up and run all tests, notebooks included"
+	@echo "make browser see notebooks run in JupyterLab, in Chromium; pictures go to build/screenshots"
 	@echo "make check   format, lint, types, import directions"
 	@echo "make bench   measure, as ratios to a reference in the same run"
 	@echo "make soak    minutes of faults: the longer tests, then MINUTES=3 of random kills"
@@ -21,6 +22,11 @@ test: .venv/.installed-dev
 	$(BIN)/pytest -n auto
 	$(BIN)/pytest -p no:cacheprovider -o addopts= --nbval --nbval-current-env \
 		--nbval-cell-timeout=120 --nbval-sanitize-with notebooks/sanitize.cfg notebooks
+
+browser: .venv/.installed-browser
+	@command -v chromium >/dev/null || \
+		echo "There is no Chromium here, so its tests are skipped: apt-get install chromium"
+	$(BIN)/pytest -m browser tests/browser
 
 check: .venv/.installed-dev
 	$(BIN)/ruff format --check .
@@ -56,3 +62,8 @@ clean:
 	@echo "Installing into .venv, which takes a few minutes the first time"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ .venv/.installed
+
+.venv/.installed-browser: .venv/.installed-dev
+	@echo "Installing JupyterLab into .venv"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,browser]'
+	@touch $@

@@ -258,7 +258,8 @@ class StreamCore(GroupTerminals):
             # What an interrupted read has is kept: it may have taken minutes.
             with suppress(StreamError):
                 table = shaper.table(parts)
-                self.source.partial = interchange.with_metadata(table, self._facts(reading))
+                facts = {**self._facts(reading), "complete": False}
+                self.source.partial = interchange.with_metadata(table, facts)
             raise
         table = shaper.table(parts)
         reading.warn_if_never_a_message(key_text(self.query.keys[0]))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import KernelManager
+from traitlets import Dict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +18,16 @@ if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
 
 PATIENCE = 60.0
+
+
+class ThisPython(KernelSpecManager):
+    """Every kernel is the Python that runs the tests, whichever kernels are installed."""
+
+    environment = Dict()
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        launch = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=launch, env=self.environment, language="python")
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class Kernel:
 
 @contextmanager
 def running_kernel() -> Iterator[Kernel]:
-    manager = KernelManager(kernel_name="python3")
+    manager = KernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())
     manager.start_kernel()
     client = manager.client()
     try:

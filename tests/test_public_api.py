@@ -38,7 +38,7 @@ PLAIN = {
     },
     "Producer": {"send", "send_to", "anchor"},
     "Consumer": {"assign", "unassign", "ack", "commit_asap"},
-    "Replay": {"pause", "resume"},
+    "Replay": {"pause", "resume", "control"},
     "Browser": {"text", "html"},
 }
 ITERATORS = {"messages", "pages", "follow", "replay"}

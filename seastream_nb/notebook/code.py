@@ -93,7 +93,7 @@ def _when(moment: Moment) -> str | bytes:
 
 
 def _contains(wanted: Contains) -> Call:
-    field = () if wanted.field is None else (("field", _text_or_bytes(wanted.field)),)
+    field = {} if wanted.field is None else {"field": _text_or_bytes(wanted.field)}
     return Call("contains", (_text_or_bytes(wanted.needle),), field)
 
 
@@ -101,9 +101,10 @@ def _decoding(query: Query) -> Call | None:
     decode = query.decode
     if decode.kind == "raw":
         return None
-    field = () if decode.field is None else (("field", decode.field),)
-    errors = (("errors", decode.errors),) if decode.errors != "raise" else ()
-    return Call(decode.kind, decode.names, (*field, *errors))
+    options: dict[str, object] = {} if decode.field is None else {"field": decode.field}
+    if decode.errors != "raise":
+        options["errors"] = decode.errors
+    return Call(decode.kind, decode.names, options)
 
 
 def _text_or_bytes(data: bytes) -> str | bytes:

@@ -76,7 +76,8 @@ class ExportRow:
 
     async def _export(self, path: str) -> None:
         line = "stopped: nothing was written"
-        warnings = portal.noted_warnings()
+        warnings: list[str] = []
+        portal.caller_warnings.set(warnings)
         try:
             done = await self._core.export(path)
             facts = f"{done.messages:,} messages, {done.bytes:,} bytes in {done.path}"
