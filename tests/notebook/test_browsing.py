@@ -428,7 +428,7 @@ def test_huge_payloads_end_a_page_early_and_skip_nothing(
 ) -> None:
     monkeypatch.setattr(finding, "PAGE_BYTES", 3_000_000)
     for n in range(10):
-        client.xadd("s", {"msg": b"%d" % n + b" " * 1_000_000}, id=f"{START + n}-0")
+        client.xadd("s", {"msg": b"%d" % n + b" " * 6_000_000}, id=f"{START + n}-0")
     browser = streamer["s"].browse(page_size=100)
 
     pages = walk(browser, "next")
