@@ -162,6 +162,7 @@ def test_keys_fields_and_needles_that_are_no_text(
         lambda s: s.fields("msg"),
         lambda s: s.contains('"n": 1').json(),
         lambda s: s.shard(1).json(),
+        lambda s: s.shard(1).shard(0),
         lambda s: s.json().select("n", "timestamp"),
         lambda s: s.since("2023-11-14T22:13:25Z").until("2023-11-14T22:13:31Z").json(),
         lambda s: s.last("52w").since("2023-11-14T22:13:25Z"),
