@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from seastream_nb.listing import Catalog
     from seastream_nb.message import Message, MessageHeader, Receipt
     from seastream_nb.notebook.browse import AsyncBrowser, Browser
+    from seastream_nb.notebook.live import AsyncLiveView, LiveView
     from seastream_nb.receipt import PendingReceipt
     from seastream_nb.resending import ReplayReport
     from seastream_nb.server import EmbeddedServer, embedded
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AsyncBrowser",
     "AsyncConsumer",
+    "AsyncLiveView",
     "AsyncProducer",
     "AsyncReplay",
     "AsyncStream",
@@ -56,6 +58,7 @@ __all__ = [
     "ExportReport",
     "FileReport",
     "KeyHashSharder",
+    "LiveView",
     "Message",
     "MessageHeader",
     "PendingReceipt",
@@ -93,6 +96,7 @@ _HOMES = {
     "listing": ("Catalog",),
     "message": ("Message", "MessageHeader", "Receipt"),
     "notebook.browse": ("AsyncBrowser", "Browser"),
+    "notebook.live": ("AsyncLiveView", "LiveView"),
     "receipt": ("PendingReceipt",),
     "resending": ("ReplayReport",),
     "server": ("EmbeddedServer", "embedded"),

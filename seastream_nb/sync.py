@@ -5,7 +5,7 @@ Interrupting any call stops the work, waits for its cleanup, and leaves the conn
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -34,6 +34,7 @@ from seastream_nb.message import Message, Payload, payload_bytes
 from seastream_nb.notebook import display
 from seastream_nb.notebook.browse import Browser
 from seastream_nb.notebook.browsing import browse
+from seastream_nb.notebook.live import LiveView, watch
 from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
 from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_all, send_waiting
 from seastream_nb.quantities import Duration, Size
@@ -202,6 +203,45 @@ class Stream(StreamBuilders):
             ConfigError: a speed that is no number above 0.
         """
         return Replay(ReplayCore(self._core, speed))
+
+    def live(
+        self,
+        *,
+        since: When = "latest",
+        columns: Sequence[str] | None = None,
+        chart: str | None = None,
+        rolling: Duration | None = None,
+        max_rows: int = 1_000,
+        max_bytes: Size = "64MiB",
+    ) -> LiveView:
+        """A view of what comes, which a cell shows and which reads on while others run.
+
+        It is anchored when this returns: nothing that comes afterwards is missed. It begins with
+        the past from `since` on, within the stream's own range; a stream that says itself where
+        it begins, as with `last("10m")`, needs no `since`. It ends as `follow` does, by its
+        buttons, when its output is cleared, and when its cell runs again.
+
+        Args:
+            since: "latest" is from now on.
+            columns: those that show; left out, all of them, with the id.
+            chart: "rate" draws messages a second, the name of a column its numbers over time.
+            rolling: keep this much time, back from the newest message.
+            max_rows: how many rows to keep.
+            max_bytes: how much memory they may take.
+
+        Raises:
+            ConfigError: such as an unknown column, or a snapshot, which has an end.
+        """
+        watching = watch(
+            self._core,
+            since=since,
+            columns=columns,
+            chart=chart,
+            rolling=rolling,
+            max_rows=max_rows,
+            max_bytes=max_bytes,
+        )
+        return LiveView(portal.run(watching))
 
 
 class Replay(ReplayMembers, Block):

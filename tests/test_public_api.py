@@ -18,6 +18,7 @@ PAIRS = [
     (ss.Producer, ss.AsyncProducer),
     (ss.Consumer, ss.AsyncConsumer),
     (ss.Replay, ss.AsyncReplay),
+    (ss.LiveView, ss.AsyncLiveView),
     (ss.Browser, ss.AsyncBrowser),
 ]
 IDS = [blocking.__name__ for blocking, _ in PAIRS]
@@ -39,6 +40,9 @@ PLAIN = {
     "Producer": {"send", "send_to", "anchor"},
     "Consumer": {"assign", "unassign", "ack", "commit_asap"},
     "Replay": {"pause", "resume", "control"},
+    "LiveView": {
+        *("pause", "resume", "stop", "seek", "on_page", "to_arrow", "to_pandas", "text", "html"),
+    },
     "Browser": {"text", "html"},
 }
 ITERATORS = {"messages", "pages", "follow", "replay"}

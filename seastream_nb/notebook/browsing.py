@@ -195,7 +195,7 @@ class Browsing:
 
     async def density(self) -> Density:
         """How many messages there are when, over the whole range."""
-        portal.caller_warnings.set([])  # the page says it too
+        portal.noted_warnings()  # the page says it too
         pinned = self.state.pinned
         if self._density is None or self._density[0] is not pinned:
             self._density = pinned, await density(self.stream.on(self._whole), pinned)
@@ -210,8 +210,7 @@ class Browsing:
     async def _step(self, step: Step, *, anew: bool = False) -> pd.DataFrame:
         async with self._steps:
             state = replace(self.state, note="")
-            warnings: list[str] = []
-            portal.caller_warnings.set(warnings)
+            warnings = portal.noted_warnings()
             if anew:
                 state = await self.pages.renewed(state)
             try:

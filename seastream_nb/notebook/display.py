@@ -228,8 +228,13 @@ def streamer_text(kind: str, core: RangeSource) -> str:
 
 def stream_text(kind: str, core: StreamCore) -> str:
     """One line: the keys, where, and the query."""
+    return f"<{kind} {stream_line(core)}>"
+
+
+def stream_line(core: StreamCore) -> str:
+    """The same without what it is."""
     asked = "".join(f", {what} {value}" for what, value in steps(core.query))
-    return f"<{kind} {keys_text(core.query)} at {brief(core.source.url)}{asked}>"
+    return f"{keys_text(core.query)} at {brief(core.source.url)}{asked}"
 
 
 def stream_html(kind: str, core: StreamCore) -> str:

@@ -76,8 +76,7 @@ class ExportRow:
 
     async def _export(self, path: str) -> None:
         line = "stopped: nothing was written"
-        warnings: list[str] = []
-        portal.caller_warnings.set(warnings)
+        warnings = portal.noted_warnings()
         try:
             done = await self._core.export(path)
             facts = f"{done.messages:,} messages, {done.bytes:,} bytes in {done.path}"

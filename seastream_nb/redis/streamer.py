@@ -66,6 +66,11 @@ class RedisStreamer(Administration):
 
     # Reading: what RangeSource asks for.
 
+    @property
+    def closed(self) -> bool:
+        """Whether its user closed it."""
+        return self._pool.closed
+
     async def now_ns(self) -> int:
         """The server's clock, or the one that `now=` set."""
         return await catalog.server_now_ns(self._pool)
