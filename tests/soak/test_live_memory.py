@@ -86,11 +86,13 @@ def test_a_busy_view_keeps_its_memory_flat_and_the_kernel_free(url: str) -> None
         seconds = time.monotonic() - began
         seen = int(page.value("view.to_pandas().attrs['seastream_seen']"))
         state = page.value("view.state")
-    growth = max(sizes[-len(sizes) // 4 :]) - max(sizes[: max(1, len(sizes) // 4)])
+    quarter = max(1, len(sizes) // 4)
+    peaks = [max(sizes[start : start + quarter]) for start in range(0, 4 * quarter, quarter)]
+    growth = peaks[-1] - peaks[0]
     print(
         f"\nlive for {seconds:.0f} s: {seen:,} messages, {seen / seconds:,.0f}/s, "
-        f"{changes / seconds:.1f} changes/s; memory {sizes[0] / 2**20:.0f} MiB, "
-        f"then {growth / 2**20:+.1f} MiB; answers {1_000 * median(answers):.0f} ms (median), "
+        f"{changes / seconds:.1f} changes/s; memory by quarters "
+        f"{', '.join(f'{peak / 2**20:.1f}' for peak in peaks)} MiB; answers {1_000 * median(answers):.0f} ms (median), "
         f"{1_000 * max(answers):.0f} ms (most)"
     )
     assert state == "running"
