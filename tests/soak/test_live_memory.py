@@ -92,8 +92,8 @@ def test_a_busy_view_keeps_its_memory_flat_and_the_kernel_free(url: str) -> None
     print(
         f"\nlive for {seconds:.0f} s: {seen:,} messages, {seen / seconds:,.0f}/s, "
         f"{changes / seconds:.1f} changes/s; memory by quarters "
-        f"{', '.join(f'{peak / 2**20:.1f}' for peak in peaks)} MiB; answers {1_000 * median(answers):.0f} ms (median), "
-        f"{1_000 * max(answers):.0f} ms (most)"
+        f"{', '.join(f'{peak / 2**20:.1f}' for peak in peaks)} MiB; "
+        f"answers {1_000 * median(answers):.0f} ms (median), {1_000 * max(answers):.0f} ms (most)"
     )
     assert state == "running"
     assert seen > RATE * seconds * 0.5
