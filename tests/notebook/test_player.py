@@ -245,6 +245,25 @@ def test_builders_hold_and_rows_have_the_columns_of_the_stream(
     assert sum(control.span.counts) == 200
 
 
+def test_several_streams_and_shards_are_one_with_one_range(
+    streamer: ss.Streamer, client: redis.Redis, shown: Callable[[ReplayControl], Controls]
+) -> None:
+    fill(client, "a:0", [0, 2])
+    fill(client, "a:1", [3])
+    fill(client, "b", [1, 4])
+    with ss.connect(WEEK, read_only=True) as file:
+        merged = ss.merge(streamer["a"], streamer["b"], file["earthquakes"].since("2018-02-07"))
+        widgets = shown(control := merged.replay(speed=None).control(rows=5))
+        control.wait(PATIENCE)
+
+        assert control.count == 14 + 5
+        assert control.span is not None
+        assert control.span.last_ns == (FIRST_MS + 4) * 1_000_000
+        assert texts(control) == [0, 1, 2, 3, 4]
+        assert eventually(lambda: "shard" in widgets._rows.value)
+        control.stop()
+
+
 def test_rows_without_a_selected_column_show_their_payload(
     streamer: ss.Streamer, client: redis.Redis, shown: Callable[[ReplayControl], Controls]
 ) -> None:
