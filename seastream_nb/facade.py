@@ -15,7 +15,7 @@ from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint
 from seastream_nb.errors import ConfigError
 from seastream_nb.message import Message, MessageHeader
 from seastream_nb.notebook.display import brief
-from seastream_nb.notebook.player import ReplayControl
+from seastream_nb.notebook.replay.view import ReplayControl
 from seastream_nb.quantities import NS_PER_SECOND, Duration, parse_duration
 from seastream_nb.replay import ReplayCore
 from seastream_nb.rows import Rows, message_rows

@@ -178,9 +178,9 @@ def warn_caller(message: str) -> None:
         kept.append(message)
 
 
-def noted_warnings() -> list[str]:
+def noted_warnings(notes: list[str] | None = None) -> list[str]:
     """What `warn_caller` is told in this task from now on, for whoever shows it by other means."""
-    notes: list[str] = []
+    notes = [] if notes is None else notes
     _warnings.set(notes)
     return notes
 

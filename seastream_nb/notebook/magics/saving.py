@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from seastream_nb.asking import Call, built, pace, written
 from seastream_nb.errors import ConfigError
-from seastream_nb.notebook.arguments import asked, masked
-from seastream_nb.notebook.hints import note_missing
-from seastream_nb.notebook.program import assigned, program
+from seastream_nb.notebook.magics.arguments import asked, masked
+from seastream_nb.notebook.magics.hints import note_missing
+from seastream_nb.notebook.magics.program import assigned, program
 
 if TYPE_CHECKING:
-    from seastream_nb.notebook.session import Session
+    from seastream_nb.notebook.magics.session import Session
 
 Given = argparse.Namespace
 

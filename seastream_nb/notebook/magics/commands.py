@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from seastream_nb.asking import Call, built
 from seastream_nb.errors import StreamError
-from seastream_nb.notebook import arguments, frames, saving, view_commands
-from seastream_nb.notebook.arguments import LineParser, asked, masked, parser
 from seastream_nb.notebook.display import Column, brief, text_table
-from seastream_nb.notebook.hints import note_missing, suggesting
-from seastream_nb.notebook.program import assigned, program
-from seastream_nb.notebook.session import Session
+from seastream_nb.notebook.magics import arguments, frames, saving, views as view_commands
+from seastream_nb.notebook.magics.arguments import LineParser, asked, masked, parser
+from seastream_nb.notebook.magics.hints import note_missing, suggesting
+from seastream_nb.notebook.magics.program import assigned, program
+from seastream_nb.notebook.magics.session import Session
 
 Given = argparse.Namespace
 Option = Callable[[LineParser], None]

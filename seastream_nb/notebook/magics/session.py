@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import seastream_nb as ss
 from seastream_nb.asking import place
 from seastream_nb.errors import StreamError
-from seastream_nb.notebook.arguments import masked
+from seastream_nb.notebook.magics.arguments import masked
 from seastream_nb.url import Secret
 
 if TYPE_CHECKING:

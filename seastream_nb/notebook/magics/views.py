@@ -12,13 +12,13 @@ from seastream_nb import portal
 from seastream_nb.asking import Call, built, place
 from seastream_nb.errors import ConfigError
 from seastream_nb.notebook import running
-from seastream_nb.notebook.arguments import asked
 from seastream_nb.notebook.display import Column, text_table
-from seastream_nb.notebook.hints import note_missing
-from seastream_nb.notebook.program import assigned, program
+from seastream_nb.notebook.magics.arguments import asked
+from seastream_nb.notebook.magics.hints import note_missing
+from seastream_nb.notebook.magics.program import assigned, program
 
 if TYPE_CHECKING:
-    from seastream_nb.notebook.session import Session
+    from seastream_nb.notebook.magics.session import Session
 
 Given = argparse.Namespace
 
