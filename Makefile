@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 MINUTES ?= 3
+LIVE_MINUTES ?= 10
 FILES ?= 200000
 
 .PHONY: help demo test browser check bench soak fuzz clean
@@ -12,7 +13,7 @@ help:
 	@echo "make browser see notebooks run in JupyterLab, in Chromium; pictures go to build/screenshots"
 	@echo "make check   format, lint, types, import directions"
 	@echo "make bench   measure, as ratios to a reference in the same run"
-	@echo "make soak    minutes of faults: the longer tests, then MINUTES=3 of random kills"
+	@echo "make soak    the longer tests, LIVE_MINUTES=10 of a busy view, MINUTES=3 of random kills"
 	@echo "make fuzz    about ten minutes of damaged .ss files, FILES=200000 of them"
 
 demo: .venv/.installed
@@ -38,7 +39,7 @@ bench: .venv/.installed-dev
 	$(BIN)/python -m tests.benchmarks
 
 soak: .venv/.installed-dev
-	$(BIN)/pytest -m soak tests
+	LIVE_MINUTES=$(LIVE_MINUTES) $(BIN)/pytest -m soak tests
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 fuzz: .venv/.installed-dev

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from seastream_nb.file.verify import FileReport, repair, verify
     from seastream_nb.listing import Catalog
     from seastream_nb.message import Message, MessageHeader, Receipt
+    from seastream_nb.notebook.browse import AsyncBrowser, Browser
+    from seastream_nb.notebook.live import AsyncLiveView, LiveView
     from seastream_nb.receipt import PendingReceipt
     from seastream_nb.resending import ReplayReport
     from seastream_nb.server import EmbeddedServer, embedded
@@ -42,17 +44,21 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncBrowser",
     "AsyncConsumer",
+    "AsyncLiveView",
     "AsyncProducer",
     "AsyncReplay",
     "AsyncStream",
     "AsyncStreamer",
+    "Browser",
     "Catalog",
     "Consumer",
     "EmbeddedServer",
     "ExportReport",
     "FileReport",
     "KeyHashSharder",
+    "LiveView",
     "Message",
     "MessageHeader",
     "PendingReceipt",
@@ -89,6 +95,8 @@ _HOMES = {
     "file.verify": ("FileReport", "repair", "verify"),
     "listing": ("Catalog",),
     "message": ("Message", "MessageHeader", "Receipt"),
+    "notebook.browse": ("AsyncBrowser", "Browser"),
+    "notebook.live": ("AsyncLiveView", "LiveView"),
     "receipt": ("PendingReceipt",),
     "resending": ("ReplayReport",),
     "server": ("EmbeddedServer", "embedded"),

@@ -6,7 +6,7 @@ await stops the work, waits for its cleanup, and leaves the connection usable.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
 from contextlib import aclosing, suppress
 from math import inf
 from types import TracebackType
@@ -23,16 +23,19 @@ from seastream_nb.facade import (
     ConsumerMembers,
     ProducerMembers,
     ReplayMembers,
-    noted_on,
     require_count,
     wait_until,
 )
 from seastream_nb.file.exporting import to_ss
 from seastream_nb.file.recording import record
+from seastream_nb.leaving import AsyncBlock, noted_on
 from seastream_nb.listing import Catalog
 from seastream_nb.members import awaiting, awaiting_call, awaiting_iter
 from seastream_nb.message import Message, Payload
 from seastream_nb.notebook import display
+from seastream_nb.notebook.browse import AsyncBrowser
+from seastream_nb.notebook.browsing import browse
+from seastream_nb.notebook.live import AsyncLiveView, watch
 from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
 from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_from_thread
 from seastream_nb.portal import bridge
@@ -84,7 +87,7 @@ class Connecting:
             await self._streamer.close()
 
 
-class AsyncStreamer:
+class AsyncStreamer(AsyncBlock):
     """A connection to a place that holds streams. Any thread may use it."""
 
     def __init__(self, core: StreamerEndpoint) -> None:
@@ -126,12 +129,12 @@ class AsyncStreamer:
             key: the stream that `send` writes to.
             sharder: chooses the shard of each message; None: the plain key.
             idempotent: write each message exactly once, through broken connections and restarts.
-            durability: "replica" is not available yet.
+            durability: "replica" waits, a batch, until a replica has the messages too.
             max_queue: how much may wait to be sent.
 
         Raises:
             ReadOnlyError, ConfigError, StreamKeyError: nothing was sent.
-            AuthError: the ACL denies a right that `idempotent=True` needs.
+            AuthError: the ACL denies a right that `idempotent=True` or "replica" needs.
         """
         core = self._core.producer(
             key,
@@ -155,17 +158,8 @@ class AsyncStreamer:
     delete_consumer = awaiting(StreamerEndpoint.delete_consumer)
     close = awaiting(StreamerEndpoint.close)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with noted_on(error):
-            await self.close()
+    async def _leave(self, error: BaseException | None) -> None:
+        await self.close()
 
     def __repr__(self) -> str:
         return display.streamer_text(type(self).__name__, self._core)
@@ -208,6 +202,20 @@ class AsyncStream(StreamBuilders):
     def __aiter__(self) -> AsyncIterator[Message]:
         return self.messages()
 
+    async def browse(self, *, at: When | None = None, page_size: int = 100) -> AsyncBrowser:
+        """Look through the range page by page, in a cell or from Python.
+
+        Args:
+            at: where to begin: the page of the first message at or after this time or id; left
+                out, the first page.
+            page_size: messages of a page, at most 10,000.
+
+        Raises:
+            ConfigError: an argument that cannot be meant, or `first(n)` or `last(n)` before it.
+            DecodeError: a payload on the first page is not what was asked for.
+        """
+        return AsyncBrowser(await bridge(browse(self._core, at, page_size)))
+
     def replay(self, *, speed: float | None = 1.0) -> AsyncReplay:
         """The messages again, at their original pace times `speed`, shards merged.
 
@@ -222,8 +230,47 @@ class AsyncStream(StreamBuilders):
         """
         return AsyncReplay(ReplayCore(self._core, speed))
 
+    async def live(
+        self,
+        *,
+        since: When = "latest",
+        columns: Sequence[str] | None = None,
+        chart: str | None = None,
+        rolling: Duration | None = None,
+        max_rows: int = 1_000,
+        max_bytes: Size = "64MiB",
+    ) -> AsyncLiveView:
+        """A view of what comes, which a cell shows and which reads on while others run.
 
-class AsyncReplay(ReplayMembers):
+        It is anchored when this returns: nothing that comes afterwards is missed. It begins with
+        the past from `since` on, within the stream's own range; a stream that says itself where
+        it begins, as with `last("10m")`, needs no `since`. It ends as `follow` does, by its
+        buttons, when its output is cleared, and when its cell runs again.
+
+        Args:
+            since: "latest" is from now on.
+            columns: those that show; left out, all of them, with the id.
+            chart: "rate" draws messages a second, the name of a column its numbers over time.
+            rolling: keep this much time, back from the newest message.
+            max_rows: how many rows to keep.
+            max_bytes: how much memory they may take.
+
+        Raises:
+            ConfigError: such as an unknown column, or a snapshot, which has an end.
+        """
+        watching = watch(
+            self._core,
+            since=since,
+            columns=columns,
+            chart=chart,
+            rolling=rolling,
+            max_rows=max_rows,
+            max_bytes=max_bytes,
+        )
+        return AsyncLiveView(await bridge(watching))
+
+
+class AsyncReplay(ReplayMembers, AsyncBlock):
     """Messages in time: iterated by one task, and steered by any, or by any thread.
 
     A cancelled wait loses nothing: the next one goes on, and stream time stood still.
@@ -250,19 +297,11 @@ class AsyncReplay(ReplayMembers):
 
     close = awaiting(ReplayCore.close)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         await self.close()
 
 
-class AsyncProducer(ProducerMembers):
+class AsyncProducer(ProducerMembers, AsyncBlock):
     """Sends messages; `send` queues at once, `flush` waits for the answers."""
 
     def send(self, payload: Payload, *, timestamp: When | None = None) -> PendingReceipt:
@@ -319,20 +358,11 @@ class AsyncProducer(ProducerMembers):
     flush = awaiting(ProducerEndpoint.flush)
     end = awaiting(ProducerEndpoint.end)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with noted_on(error):
-            await self.end()
+    async def _leave(self, error: BaseException | None) -> None:
+        await self.end()
 
 
-class AsyncConsumer(ConsumerMembers):
+class AsyncConsumer(ConsumerMembers, AsyncBlock):
     """Receives messages as they come.
 
     What is promised of each entry, in order within a shard, and what a fault changes:
@@ -417,13 +447,5 @@ class AsyncConsumer(ConsumerMembers):
     abort = awaiting(ConsumerEndpoint.abort)
     close = awaiting(ConsumerEndpoint.end)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         await (self.end() if error is None else self.abort())

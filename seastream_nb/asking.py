@@ -1,13 +1,14 @@
-"""What options of a command or a magic ask for, as calls of the builders of a stream. No I/O.
+"""What options of a command or a magic ask for, as calls on a stream. No I/O.
 
 One list of calls is made, and either run or written out, so that what is shown is what happens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from seastream_nb.errors import ConfigError
@@ -16,17 +17,19 @@ StreamT = TypeVar("StreamT")
 
 
 class Call(NamedTuple):
-    """A builder, and what it is given.
+    """A builder or a terminal, and what it is given.
 
-    >>> str(Call("since", ("02:10",)))
-    ".since('02:10')"
+    >>> str(Call("since", ("02:10",))), str(Call("to_ss", ("a.ss",), {"overwrite": True}))
+    (".since('02:10')", ".to_ss('a.ss', overwrite=True)")
     """
 
     builder: str
     arguments: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = MappingProxyType({})
 
     def __str__(self) -> str:
-        return f".{self.builder}({', '.join(map(repr, self.arguments))})"
+        options = (f"{name}={each!r}" for name, each in self.options.items())
+        return f".{self.builder}({', '.join([*map(repr, self.arguments), *options])})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,7 @@ class Asked:
     def calls(self) -> list[Call]:
         """The builders in an order that is always allowed: what counts messages comes late.
 
-        >>> "".join(map(str, Asked(last="5", since="02:10", decoding="json").calls()))
+        >>> written(Asked(last="5", since="02:10", decoding="json").calls())
         ".since('02:10').json().last(5)"
         """
         found = [
@@ -69,14 +72,24 @@ class Asked:
         Raises:
             ConfigError: what cannot be meant, such as a time that is none.
         """
-        return built(stream, self.calls())
+        part: StreamT = built(stream, self.calls())
+        return part
 
 
-def built(stream: StreamT, calls: Iterable[Call]) -> StreamT:
-    """The stream after each of the calls."""
+def built(stream: Any, calls: Iterable[Call]) -> Any:
+    """What the calls give, one after the other: a stream, or what a terminal of it gives."""
     for call in calls:
-        stream = getattr(stream, call.builder)(*call.arguments)
+        stream = getattr(stream, call.builder)(*call.arguments, **call.options)
     return stream
+
+
+def written(calls: Iterable[Call]) -> str:
+    """The calls as Python, after the name of what they are called on.
+
+    >>> "stream" + written([Call("json"), Call("count")])
+    'stream.json().count()'
+    """
+    return "".join(map(str, calls))
 
 
 def only_decoding(**wanted: bool) -> str | None:

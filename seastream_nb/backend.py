@@ -156,6 +156,10 @@ class RangeSource(Protocol):
     def options(self) -> ConnectOptions:
         """How it was connected."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether its user closed it."""
+
     async def now_ns(self) -> int:
         """The server's clock, or the one that `now=` set."""
 

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pyarrow as pa
 
 from seastream_nb import portal
 from seastream_nb.arrow import base_column, base_type, default_columns
 from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint
-from seastream_nb.errors import ConfigError, StreamError
+from seastream_nb.errors import ConfigError
 from seastream_nb.message import Message, MessageHeader
 from seastream_nb.notebook.display import brief
+from seastream_nb.notebook.player import ReplayControl
 from seastream_nb.quantities import NS_PER_SECOND, Duration, parse_duration
 from seastream_nb.replay import ReplayCore
 from seastream_nb.rows import message_rows
-
-
-@contextmanager
-def noted_on(error: BaseException | None) -> Iterator[None]:
-    """Closing: its error becomes a note on the one that leaves the block, rather than hide it."""
-    try:
-        yield
-    except StreamError as failure:
-        if error is None:
-            raise
-        error.add_note(f"Closing then failed with {type(failure).__name__}: {failure}")
 
 
 class ProducerMembers:
@@ -154,6 +144,7 @@ class ReplayMembers:
         self._core = core
         # Whoever breaks out of a loop leaves pages behind, and a link that reads them.
         weakref.finalize(self, _abandon, core).atexit = False
+        self._control: ReplayControl | None = None
 
     @property
     def speed(self) -> float | None:
@@ -181,6 +172,28 @@ class ReplayMembers:
     def resume(self) -> None:
         """Go on where the pause began."""
         self._core.resume()
+
+    def control(
+        self, *, rows: int = 20, on_messages: Callable[[list[Message]], object] | None = None
+    ) -> ReplayControl:
+        """Buttons for a notebook: play, pause, speed, position, and the last rows.
+
+        What a cell shows plays in the background, which takes the messages: nothing else may
+        iterate meanwhile. A script calls `play`, or `wait`, which blocks. Asked for again, it is
+        the same control.
+
+        Args:
+            rows: how many messages are kept and shown, the newest first.
+            on_messages: called with each list of messages that came due, in a thread of its own;
+                the next ones wait until it returns.
+
+        Raises:
+            ConfigError: `rows` is no number from 0 to 1,000.
+        """
+        control = self._control or ReplayControl(self._core, self)
+        control.arrange(rows=rows, on_messages=on_messages)
+        self._control = control
+        return control
 
     def __repr__(self) -> str:
         speed = "without waiting" if self.speed is None else f"at speed {self.speed:g}"

@@ -48,6 +48,8 @@ class Following:
         pinned: Pinned,
         page_size: int | None,
         max_wait: float,
+        *,
+        with_id: bool = False,
     ) -> None:
         # A window says where to begin; it does not end.
         self._query = query.going_on(pinned.now_ns)
@@ -55,6 +57,8 @@ class Following:
         self._pinned = pinned
         self._page_size = page_size
         self._max_wait = max_wait
+        self._with_id = with_id
+        self._looked = False
         self._reading = Reading(source, self._query, pinned)
         self._shaper: Shaper | None = None
         self._warned = False
@@ -65,9 +69,14 @@ class Following:
         """False when entries were noticed to be gone before they were read."""
         return not self._warned
 
+    async def schema(self) -> pa.Schema | None:
+        """The columns, where they are known before anything comes."""
+        await self._look()
+        return None if self._shaper is None else self._shaper.schema()
+
     async def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:
         """The past, then what comes."""
-        self._shaper = await self._shaper_of_the_past()
+        await self._look()
         if self._shaper is not None:
             async with aclosing(self._reading.paged(self._shaper, self._page_size)) as past:
                 async for batch in past:
@@ -99,6 +108,11 @@ class Following:
 
     # The past.
 
+    async def _look(self) -> None:
+        if not self._looked:
+            self._looked = True
+            self._shaper = await self._shaper_of_the_past()
+
     async def _shaper_of_the_past(self) -> Shaper | None:
         """The columns that are known before anything comes; None when they are not."""
         decode = self._query.decode
@@ -116,7 +130,8 @@ class Following:
 
     def _shaper_of(self, sample: Rows | None) -> Shaper:
         fixed = infer(self._query.decode, sample)
-        return Shaper(self._query, self._source.options.unit_ns, fixed=fixed)
+        unit_ns = self._source.options.unit_ns
+        return Shaper(self._query, unit_ns, fixed=fixed, with_id=self._with_id)
 
     # What comes.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
     import polars as pl
 
 DtypeBackend = Literal["pyarrow", "numpy_nullable"]
+FrameKind = Literal["pandas", "polars", "arrow"]
 _PREFIX = "seastream_"
+# Facts that are no text.
+_VALUES: Mapping[str, Callable[[str], int | bool]] = {
+    "rows": int,
+    "skipped": int,
+    "complete": "true".__eq__,
+    "clamped": "true".__eq__,
+}
 # pandas holds times past the year 9999 but fails as soon as it shows one. This is the day before
 # the year 10000, whatever the time zone; nanoseconds do not reach it.
 _NOT_SHOWN = {
@@ -37,6 +46,48 @@ def with_metadata(table: pa.Table, facts: dict[str, str | int | bool]) -> pa.Tab
 
 def _text(value: str | int | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def facts_of(table: pa.Table) -> dict[str, str | int | bool]:
+    """What `with_metadata` wrote down, as it was.
+
+    >>> facts_of(with_metadata(pa.table({"x": [1]}), {"rows": 1, "complete": True, "url": "a"}))
+    {'rows': 1, 'complete': True, 'url': 'a'}
+    """
+    found: dict[str, str | int | bool] = {}
+    for key, value in (table.schema.metadata or {}).items():
+        name, text = key.decode(), value.decode()
+        if name.startswith(_PREFIX):
+            name = name.removeprefix(_PREFIX)
+            found[name] = _VALUES[name](text) if name in _VALUES else text
+    return found
+
+
+def framed(table: pa.Table | pa.RecordBatch, kind: FrameKind) -> Any:
+    """A table or a page as the frame that is asked for, as the terminals make them.
+
+    >>> framed(pa.record_batch({"n": [2**60, None]}), "pandas")["n"].tolist()
+    [1152921504606846976, <NA>]
+    """
+    if isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+    if kind == "pandas":
+        return to_pandas(table, facts_of(table))
+    return to_polars(table) if kind == "polars" else table
+
+
+def narrowed(table: pa.Table) -> pa.Table:
+    """The table with 128-bit integers, as DuckDB's sums are, as 64-bit ones where all fit.
+
+    >>> narrowed(pa.table({"n": pa.array([1], pa.decimal128(38, 0))})).schema.field("n").type
+    DataType(int64)
+    """
+    for place, field in enumerate(table.schema):
+        if field.type == pa.decimal128(38, 0):
+            with suppress(pa.ArrowInvalid):
+                column = table.column(place).cast(pa.int64())
+                table = table.set_column(place, field.with_type(pa.int64()), column)
+    return table
 
 
 def to_pandas(

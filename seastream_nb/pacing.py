@@ -68,11 +68,11 @@ class Pace:
         """
         if (speed, paused) == (self.speed, self.paused):
             return self
-        stream_ns = self._now(clock_ns, reached_ns)
+        stream_ns = self.now(clock_ns=clock_ns, reached_ns=reached_ns)
         anchor = None if stream_ns is None else Anchor(clock_ns=clock_ns, stream_ns=stream_ns)
         return Pace(speed=speed, paused=paused, anchor=anchor)
 
-    def _now(self, clock_ns: int, reached_ns: int | None) -> int | None:
+    def now(self, *, clock_ns: int, reached_ns: int | None) -> int | None:
         """The moment of the stream that it is; None before the first message."""
         if self.anchor is None or self.speed is None:
             return reached_ns

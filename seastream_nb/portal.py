@@ -118,6 +118,7 @@ class _Crossing(Generic[T]):
 
     def begin(self) -> None:
         _crossing.set(self)
+        _warnings.set(self.warnings)
         self._task = asyncio.create_task(self._coroutine)
         self._task.add_done_callback(self._finish)
 
@@ -151,6 +152,7 @@ class _Crossing(Generic[T]):
 
 
 _crossing: ContextVar[_Crossing[Any]] = ContextVar("crossing")
+_warnings: ContextVar[list[str]] = ContextVar("warnings")  # to be shown by the caller
 
 
 def on_tick(function: Callable[[], object]) -> None:
@@ -169,11 +171,18 @@ def warn_caller(message: str) -> None:
 
     Called in the coroutine. A warning on the I/O thread would name a line that nobody wrote.
     """
-    crossing = _crossing.get(None)
-    if crossing is None:
+    kept = _warnings.get(None)
+    if kept is None:
         warnings.warn(message, stacklevel=2)
     else:
-        crossing.warnings.append(message)
+        kept.append(message)
+
+
+def noted_warnings() -> list[str]:
+    """What `warn_caller` is told in this task from now on, for whoever shows it by other means."""
+    notes: list[str] = []
+    _warnings.set(notes)
+    return notes
 
 
 def loop() -> asyncio.AbstractEventLoop:

@@ -35,6 +35,7 @@ NICE = [
 ]
 MAX_BINS = 1_000_000
 PROBE_ENTRIES = 100
+PROBE_BYTES = 256 * 1024
 
 
 async def exact_rate(reading: Reading, shaper: Shaper, every_ns: int | None) -> pd.DataFrame:
@@ -68,7 +69,8 @@ async def estimated_rate(
     edges = bin_edges(span, every_ns, query.zone) if span else []
     bins = max(0, len(edges) - 1)
     counts, guessed = np.zeros(bins), np.zeros(bins, dtype=bool)
-    field = message_field(source, query)
+    # With fields() every entry is a row.
+    field = None if query.decode.kind == "fields" else message_field(source, query)
     for shard in reading.plan.ranges:
         for number in range(bins):
             count, exact = await _probe(source, shard, field, edges[number], edges[number + 1])
@@ -78,7 +80,7 @@ async def estimated_rate(
 
 
 async def _probe(
-    source: RangeSource, shard: ShardRange, field: bytes, start_ns: int, end_ns: int
+    source: RangeSource, shard: ShardRange, field: bytes | None, start_ns: int, end_ns: int
 ) -> tuple[float, bool]:
     """How many messages of a shard lie in a bin, and whether that was counted."""
     unit = source.options.unit_ns
@@ -90,15 +92,18 @@ async def _probe(
     )
     if piece.start > piece.end:
         return 0, True
-    async with aclosing(aiter(source.read(piece, limit=PROBE_ENTRIES))) as pages:
-        page = await anext(pages, None)
-    if page is None:
-        return 0, True
-    messages = len(page.occurrences(field)[0])
-    if len(page) < PROBE_ENTRIES:
+    wanted = max(2, min(PROBE_ENTRIES, PROBE_BYTES // max(1, shard.extent.entry_bytes)))
+    entries = messages = last_ms = 0
+    async with aclosing(aiter(source.read(piece, limit=wanted))) as pages:
+        async for page in pages:
+            entries, last_ms = entries + len(page), int(page.ms[-1])
+            messages += len(page) if field is None else len(page.occurrences(field)[0])
+            if entries >= wanted:
+                break
+    if entries < wanted:
         return messages, True
     # The first of the probed entries only marks where their span begins.
-    seen = max(1, int(page.ms[-1]) - piece.start.ms)
+    seen = max(1, last_ms - piece.start.ms)
     return max(messages, messages * (piece.end.ms - piece.start.ms + 1) / seen), False
 
 

@@ -35,18 +35,20 @@ class ReplayCore:
     """One run over a query, in time. One thread takes messages, and any thread steers.
 
     Attributes:
+        stream: what is replayed.
         steered: whether something is wanted that the I/O thread has not looked at.
+        closed: whether it was given up; nothing comes any more.
         reading: what is read, for a progress bar; None before the first page.
     """
 
     def __init__(self, stream: StreamCore, speed: float | None) -> None:
+        self.stream = stream
         self.steered = False
+        self.closed = False
         self.reading: Reading | None = None
-        self._stream = stream
         self._speed = check_speed(speed)
         self._paused = False
         self._sought: deque[Moment] = deque()
-        self._closed = False
         self._wake = asyncio.Event()
         self._pace = Pace(speed=self._speed)
         self._pinned: Pinned | None = None
@@ -79,6 +81,11 @@ class ReplayCore:
         taken = self._taken
         return None if taken is None else taken.header
 
+    @property
+    def time_ns(self) -> int | None:
+        """The moment of the stream that it is now; None where no message was due since a seek."""
+        return self._pace.now(clock_ns=time.monotonic_ns(), reached_ns=self._reached_ns)
+
     def pause(self) -> None:
         """Hand out nothing more, until `resume`."""
         self._paused = True
@@ -95,7 +102,7 @@ class ReplayCore:
         Raises:
             ConfigError: `when` cannot be read; the replay stays where it is.
         """
-        self._sought.append(parse_when(when, tz=self._stream.query.zone))
+        self._sought.append(parse_when(when, tz=self.stream.query.zone))
         self._steer()
 
     def _steer(self) -> None:
@@ -107,11 +114,11 @@ class ReplayCore:
         """A message that is due already, without a hop between threads; None: ask `fill`."""
         if self.steered or self._paused:
             return None
-        try:
-            message = self._due.popleft()
-        except IndexError:
+        if not self._due:
             return None
-        self._taken = message
+        # Noted before it is taken: wherever an interrupt strikes, it comes again or is `position`.
+        self._taken = message = self._due[0]
+        self._due.popleft()
         return message
 
     # Called on the I/O thread.
@@ -122,7 +129,7 @@ class ReplayCore:
         When the wait is cancelled, stream time stands still until the next one.
         """
         try:
-            while not self._closed:
+            while not self.closed:
                 self._wake.clear()
                 await self._obey()
                 if self._pace.paused:
@@ -138,9 +145,29 @@ class ReplayCore:
             raise
         return False
 
+    def take(self) -> list[Message]:
+        """All messages that are due already."""
+        if self.steered or self._paused or not self._due:
+            return []
+        messages, self._due = list(self._due), deque()
+        self._taken = messages[-1]
+        return messages
+
+    async def steering(self) -> None:
+        """Wait until somebody steers, as when `fill` came to the end."""
+        await self._wake.wait()
+
+    async def pinned(self) -> Pinned:
+        """The ends, which are those of the first time that somebody asked."""
+        if self._pinned is None:
+            pinned = await self.stream.pinned()
+            if self._pinned is None:  # nobody else was quicker
+                self._pinned = pinned
+        return self._pinned
+
     async def close(self) -> None:
         """Stop reading. Closing twice is fine."""
-        self._closed = True
+        self.closed = True
         self._wake.set()
         ahead, self._ahead = self._ahead, None
         self._page.clear()
@@ -170,20 +197,19 @@ class ReplayCore:
 
     async def _begin(self, moment: Moment | None) -> None:
         """Read from a moment on, or from the beginning."""
-        if self._pinned is None:
-            self._pinned = await self._stream.pinned()
+        pinned = await self.pinned()
         if self._ahead is not None:
             await self._ahead.close()
         self._page.clear()
         self._due.clear()
         self._pace = self._pace.afresh()
         self._reached_ns = None
-        self._ahead = _Ahead(self._pages(self._pinned, moment))
+        self._ahead = _Ahead(self._pages(pinned, moment))
 
     async def _pages(
         self, pinned: Pinned, moment: Moment | None
     ) -> AsyncGenerator[list[Message], None]:
-        stream = self._stream
+        stream = self.stream
         self.reading = reading = Reading(stream.source, stream.query, pinned)
         first = None
         if moment is not None:

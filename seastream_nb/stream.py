@@ -85,7 +85,7 @@ class StreamCore(GroupTerminals):
                 told, else while reading.
             DecodeError: naming the entry and the column.
         """
-        table, facts = await self._collect(progress, with_id=False)
+        table, facts = await self.collect(progress, with_id=False)
         return interchange.with_metadata(table, facts)
 
     async def to_pandas(
@@ -96,7 +96,7 @@ class StreamCore(GroupTerminals):
         progress: bool | None = None,
     ) -> pd.DataFrame:
         """One pandas frame; `index` names the column that becomes the index."""
-        table, facts = await self._collect(progress, with_id=False)
+        table, facts = await self.collect(progress, with_id=False)
         return await asyncio.to_thread(
             interchange.to_pandas, table, facts, index=index, dtype_backend=dtype_backend
         )
@@ -240,7 +240,8 @@ class StreamCore(GroupTerminals):
         found = await sample_rows(self.source, self.query, pinned, sample)
         return self.shaper(fixed=infer(decode, found))
 
-    async def _collect(self, progress: bool | None, *, with_id: bool) -> tuple[pa.Table, Facts]:
+    async def collect(self, progress: bool | None, *, with_id: bool) -> tuple[pa.Table, Facts]:
+        """One table, with the ids if wanted, and its provenance."""
         reading = await self._reading()
         await guard.check(self.source, reading.plan, self.query)
         limit = guard.limit(self.source.options)
@@ -257,7 +258,8 @@ class StreamCore(GroupTerminals):
             # What an interrupted read has is kept: it may have taken minutes.
             with suppress(StreamError):
                 table = shaper.table(parts)
-                self.source.partial = interchange.with_metadata(table, self._facts(reading))
+                facts = {**self._facts(reading), "complete": False}
+                self.source.partial = interchange.with_metadata(table, facts)
             raise
         table = shaper.table(parts)
         reading.warn_if_never_a_message(key_text(self.query.keys[0]))
@@ -267,9 +269,9 @@ class StreamCore(GroupTerminals):
         query = self.query
         if query.first is None and query.last is None:
             preview = query.head(n) if which == "first" else query.tail(n)
-            table, facts = await self.on(preview)._collect(False, with_id=True)
+            table, facts = await self.on(preview).collect(False, with_id=True)
         else:
-            table, facts = await self._collect(False, with_id=True)
+            table, facts = await self.collect(False, with_id=True)
             table = table.slice(0, n) if which == "first" else table.slice(max(0, len(table) - n))
             facts["rows"] = len(table)
         return interchange.to_pandas(table, facts)

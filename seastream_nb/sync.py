@@ -5,11 +5,10 @@ Interrupting any call stops the work, waits for its cleanup, and leaves the conn
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
-from types import TracebackType
 from typing import Literal, Self, Unpack
 
 import pyarrow as pa
@@ -23,16 +22,19 @@ from seastream_nb.facade import (
     ConsumerMembers,
     ProducerMembers,
     ReplayMembers,
-    noted_on,
     require_count,
     wait_until,
 )
 from seastream_nb.file.exporting import to_ss
 from seastream_nb.file.recording import record
+from seastream_nb.leaving import Block
 from seastream_nb.listing import Catalog
 from seastream_nb.members import blocking, blocking_call, blocking_iter
 from seastream_nb.message import Message, Payload, payload_bytes
 from seastream_nb.notebook import display
+from seastream_nb.notebook.browse import Browser
+from seastream_nb.notebook.browsing import browse
+from seastream_nb.notebook.live import LiveView, watch
 from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
 from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_all, send_waiting
 from seastream_nb.quantities import Duration, Size
@@ -63,7 +65,7 @@ def connect(target: Target = None, /, **options: Unpack[ConnectKwargs]) -> Strea
     return Streamer(portal.run(opening))
 
 
-class Streamer:
+class Streamer(Block):
     """A connection to a place that holds streams. Any thread may use it."""
 
     def __init__(self, core: StreamerEndpoint) -> None:
@@ -105,12 +107,12 @@ class Streamer:
             key: the stream that `send` writes to.
             sharder: chooses the shard of each message; None: the plain key.
             idempotent: write each message exactly once, through broken connections and restarts.
-            durability: "replica" is not available yet.
+            durability: "replica" waits, a batch, until a replica has the messages too.
             max_queue: how much may wait to be sent.
 
         Raises:
             ReadOnlyError, ConfigError, StreamKeyError: nothing was sent.
-            AuthError: the ACL denies a right that `idempotent=True` needs.
+            AuthError: the ACL denies a right that `idempotent=True` or "replica" needs.
         """
         core = self._core.producer(
             key,
@@ -132,17 +134,8 @@ class Streamer:
     delete_consumer = blocking(StreamerEndpoint.delete_consumer)
     close = blocking(StreamerEndpoint.close)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with noted_on(error):
-            self.close()
+    def _leave(self, error: BaseException | None) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return display.streamer_text(type(self).__name__, self._core)
@@ -183,6 +176,20 @@ class Stream(StreamBuilders):
     def __iter__(self) -> Iterator[Message]:
         return self.messages()
 
+    def browse(self, *, at: When | None = None, page_size: int = 100) -> Browser:
+        """Look through the range page by page, in a cell or from Python.
+
+        Args:
+            at: where to begin: the page of the first message at or after this time or id; left
+                out, the first page.
+            page_size: messages of a page, at most 10,000.
+
+        Raises:
+            ConfigError: an argument that cannot be meant, or `first(n)` or `last(n)` before it.
+            DecodeError: a payload on the first page is not what was asked for.
+        """
+        return Browser(portal.run(browse(self._core, at, page_size)))
+
     def replay(self, *, speed: float | None = 1.0) -> Replay:
         """The messages again, at their original pace times `speed`, shards merged.
 
@@ -197,8 +204,47 @@ class Stream(StreamBuilders):
         """
         return Replay(ReplayCore(self._core, speed))
 
+    def live(
+        self,
+        *,
+        since: When = "latest",
+        columns: Sequence[str] | None = None,
+        chart: str | None = None,
+        rolling: Duration | None = None,
+        max_rows: int = 1_000,
+        max_bytes: Size = "64MiB",
+    ) -> LiveView:
+        """A view of what comes, which a cell shows and which reads on while others run.
 
-class Replay(ReplayMembers):
+        It is anchored when this returns: nothing that comes afterwards is missed. It begins with
+        the past from `since` on, within the stream's own range; a stream that says itself where
+        it begins, as with `last("10m")`, needs no `since`. It ends as `follow` does, by its
+        buttons, when its output is cleared, and when its cell runs again.
+
+        Args:
+            since: "latest" is from now on.
+            columns: those that show; left out, all of them, with the id.
+            chart: "rate" draws messages a second, the name of a column its numbers over time.
+            rolling: keep this much time, back from the newest message.
+            max_rows: how many rows to keep.
+            max_bytes: how much memory they may take.
+
+        Raises:
+            ConfigError: such as an unknown column, or a snapshot, which has an end.
+        """
+        watching = watch(
+            self._core,
+            since=since,
+            columns=columns,
+            chart=chart,
+            rolling=rolling,
+            max_rows=max_rows,
+            max_bytes=max_bytes,
+        )
+        return LiveView(portal.run(watching))
+
+
+class Replay(ReplayMembers, Block):
     """Messages in time: iterated by one thread, and steered by any.
 
     An interrupted wait loses nothing: the next one goes on, and stream time stood still.
@@ -226,19 +272,11 @@ class Replay(ReplayMembers):
 
     close = blocking(ReplayCore.close)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _leave(self, error: BaseException | None) -> None:
         self.close()
 
 
-class Producer(ProducerMembers):
+class Producer(ProducerMembers, Block):
     """Sends messages; `send` queues at once, `flush` waits for the answers."""
 
     def send(self, payload: Payload, *, timestamp: When | None = None) -> PendingReceipt:
@@ -305,20 +343,11 @@ class Producer(ProducerMembers):
     flush = blocking(ProducerEndpoint.flush)
     end = blocking(ProducerEndpoint.end)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with noted_on(error):
-            self.end()
+    def _leave(self, error: BaseException | None) -> None:
+        self.end()
 
 
-class Consumer(ConsumerMembers):
+class Consumer(ConsumerMembers, Block):
     """Receives messages as they come.
 
     What is promised of each entry, in order within a shard, and what a fault changes:
@@ -402,13 +431,5 @@ class Consumer(ConsumerMembers):
     abort = blocking(ConsumerEndpoint.abort)
     close = blocking(ConsumerEndpoint.end)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _leave(self, error: BaseException | None) -> None:
         self.end() if error is None else self.abort()

@@ -80,6 +80,11 @@ class MergedSource:
         """How the first part was connected."""
         return self._parts[0].source.options
 
+    @property
+    def closed(self) -> bool:
+        """Whether one of the parts cannot be read any more."""
+        return any(part.source.closed for part in self._parts)
+
     async def now_ns(self) -> int:
         """The latest of the servers' clocks."""
         return max(await asyncio.gather(*(part.source.now_ns() for part in self._parts)))

@@ -134,7 +134,7 @@ def test_record_goes_on_until_it_is_interrupted(
     fill(client, "s", [0])
     path = tmp_path / "s.ss"
     with started("record", "s", path, "--from", url) as process:
-        assert eventually(lambda: blocked(client))
+        assert eventually(lambda: blocked(client), within=30)  # a process has to start
         fill(client, "s", [1, 2])
         assert eventually(lambda: len(frames(path)) == 3)
         process.send_signal(signal.SIGINT)

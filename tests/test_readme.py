@@ -284,7 +284,7 @@ def test_the_acl_rule_for_sending_once_suffices_through_a_fault(guarded):
 @pytest.mark.parametrize(
     "attempt",
     [
-        lambda streamer: streamer.producer("s", durability="replica"),
+        lambda streamer: streamer.producer("s", durability="replica", idempotent=True),
         lambda streamer: ss.connect("redis://localhost", cluster=True),
     ],
     ids=["replica", "cluster"],

@@ -60,6 +60,7 @@ class FileStreamer:
         self.url = f"file://{path}"
         self.options = options
         self.partial: pa.Table | None = None
+        self.closed = False
         self._survey: Survey | None = None
         self._open: set[FileProducer | FileConsumer] = set()
 
@@ -334,6 +335,7 @@ class FileStreamer:
         Raises:
             NotSent: the first failed send that nobody has seen.
         """
+        self.closed = True
         failures: list[StreamError] = []
         for each in list(self._open):
             try:

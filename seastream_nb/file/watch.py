@@ -1,23 +1,20 @@
 """Files that change, told by the kernel where it can: one inotify descriptor for all of them.
 
-It is read by the loop itself, which takes no thread and no polling.
+The loop itself waits for it, which takes no thread and no polling.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
-import struct
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-# linux/inotify.h
-_MODIFY, _ATTRIB, _DELETE_SELF, _MOVE_SELF, _IGNORED = 0x2, 0x4, 0x400, 0x800, 0x8000
-_EVENTS = _MODIFY | _ATTRIB | _DELETE_SELF | _MOVE_SELF
-_HEAD = struct.Struct("iIII")
-_READ_BYTES = 64 * 2**10
+if TYPE_CHECKING:
+    import asyncinotify
 
 Told = Callable[[], object]
 
@@ -47,83 +44,83 @@ class _Watches:
 
     current: _Watches | None = None
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor: int | None = descriptor
+    def __init__(self, inotify: asyncinotify.Inotify) -> None:
+        self._inotify = inotify
+        self._closed = False
         self._loop = asyncio.get_running_loop()
+        self._watched: dict[int, asyncinotify.Watch] = {}
         self._told: dict[int, list[Told]] = {}
-        self._loop.add_reader(descriptor, self._read)
+        self._loop.add_reader(inotify.fd, self._read)
 
     @classmethod
     def of_loop(cls) -> _Watches | None:
         """Those of the running loop; None where the system has no inotify to give."""
         found = cls.current
         if found is None or found._loop is not asyncio.get_running_loop():
-            descriptor = _call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
-            found = None if descriptor < 0 else cls(descriptor)
+            inotify = _inotify()
+            found = None if inotify is None else cls(inotify)
             cls.current = found
         return found
 
     def add(self, path: Path, told: Told) -> int | None:
         """Tell of a file too; None where the system refuses."""
-        if self._descriptor is None:
-            return None
-        number = _call("inotify_add_watch", self._descriptor, os.fsencode(path), _EVENTS)
-        if number < 0:
+        from asyncinotify import Mask
+
+        changes = Mask.MODIFY | Mask.ATTRIB | Mask.DELETE_SELF | Mask.MOVE_SELF
+        try:
+            watch = self._inotify.add_watch(path, changes)
+        except (OSError, ValueError):  # no such file, too many watches, or closed
             self._end_unused()
             return None
-        self._told.setdefault(number, []).append(told)
-        return number
+        self._watched[watch.wd] = watch
+        self._told.setdefault(watch.wd, []).append(told)
+        return watch.wd
 
     def remove(self, number: int, told: Told) -> None:
         """Tell this one no more."""
         held = self._told.get(number, [])
         with suppress(ValueError):
             held.remove(told)
-        if not held and self._told.pop(number, None) is not None and self._descriptor is not None:
-            _call("inotify_rm_watch", self._descriptor, number)
+        if not held and self._told.pop(number, None) is not None:
+            with suppress(OSError):  # the file is gone, and its watch with it
+                self._inotify.rm_watch(self._watched.pop(number))
         self._end_unused()
 
     def _end_unused(self) -> None:
-        if not self._told and self._descriptor is not None:
+        if not self._told and not self._closed:
             if not self._loop.is_closed():
-                self._loop.remove_reader(self._descriptor)
+                self._loop.remove_reader(self._inotify.fd)
             self.close()
 
     def close(self) -> None:
         """Give the descriptor back."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-        self._descriptor = None
+        self._closed = True
+        self._inotify.close()
         if _Watches.current is self:
             _Watches.current = None
 
     def _read(self) -> None:
-        assert self._descriptor is not None
-        try:
-            data = os.read(self._descriptor, _READ_BYTES)
-        except BlockingIOError:
-            return
-        at, changed = 0, set()
-        while at < len(data):
-            number, mask, _, length = _HEAD.unpack_from(data, at)
-            at += _HEAD.size + length
-            changed.add(number)
-            if number == -1:  # events were dropped, of which nobody knows
+        changed: set[int] = set()
+        for event in self._inotify:
+            if event.watch is None:  # events were dropped, of which nobody knows
                 changed.update(self._told)
-            if mask & _IGNORED:
-                for told in self._told.pop(number, []):
-                    told()
+            else:
+                changed.add(event.watch.wd)
         for number in changed:
             for told in list(self._told.get(number, [])):
                 told()
 
 
-def _call(name: str, *args: object) -> int:
-    """Call the C library; below 0 where it fails, or has no such function."""
+def _inotify() -> asyncinotify.Inotify | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    from asyncinotify import Inotify
+
     try:
-        return int(getattr(ctypes.CDLL(None), name)(*args))
-    except (AttributeError, OSError, TypeError):
-        return -1
+        # Iterating ends when there is nothing more for now.
+        return Inotify(sync_timeout=0)
+    except OSError:  # this user has too many
+        return None
 
 
 def _close_in_child() -> None:

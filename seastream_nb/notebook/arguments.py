@@ -13,6 +13,9 @@ from seastream_nb.asking import Asked, only_decoding
 from seastream_nb.errors import ConfigError
 
 FRAMES = ("pandas", "polars", "arrow")
+PARTITIONS = ("hour", "day")
+# Rows of a page where none are named: large enough for a frame, small enough for any memory.
+PAGE_ROWS = 10_000
 
 
 class Helped(Exception):
@@ -32,7 +35,7 @@ class LineParser(argparse.ArgumentParser):
             ConfigError: saying which option was probably meant.
             Helped: `--help` was among them.
         """
-        known, unknown = self.parse_known_args(self._joined(tokens))
+        known, unknown = self.parse_known_args(self._ordered(self._joined(tokens)))
         for token in unknown:
             self._refuse(token)
         return known
@@ -53,6 +56,15 @@ class LineParser(argparse.ArgumentParser):
             glue = "=" if token.startswith("--") else ""
             joined.append(token if value is None else f"{token}{glue}{value}")
         return joined
+
+    def _ordered(self, tokens: list[str]) -> list[str]:
+        """What is no option first: argparse wants it in one piece.
+
+        Its own way to do without changes the parser meanwhile, and an interrupt leaves it broken.
+        """
+        if "--" in tokens:
+            return tokens
+        return sorted(tokens, key=lambda word: word.startswith("-") and word != "-")
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print before it exits."""
@@ -127,8 +139,56 @@ def framing(to: LineParser) -> None:
     to.add_argument("--as", dest="name", metavar="VAR", type=_identifier, default="df")
     to.add_argument("--frame", choices=FRAMES, default="pandas")
     to.add_argument("--quiet", action="store_true", help="show nothing but errors")
-    to.add_argument("--dry-run", action="store_true", help="print the same as Python, and do not")
     to.add_argument("--limit", metavar="N", type=int, help="the first N messages of the range")
+
+
+def body(to: LineParser) -> None:
+    """What the body of a cell is."""
+    to.add_argument(
+        "--each",
+        action="store_true",
+        help="run the body once a page, with VAR its frame, and show its last expression each time",
+    )
+    to.add_argument(
+        "--page-size",
+        metavar="N",
+        type=_positive,
+        help=f"rows of a page; {PAGE_ROWS:,} if not said",
+    )
+    to.add_argument(
+        "--sql",
+        action="store_true",
+        help="the body is SQL for DuckDB, every KEY a table; VAR is the result, which is shown",
+    )
+
+
+def saving(to: LineParser) -> None:
+    """The file that an export makes."""
+    to.add_argument("file", metavar="FILE", help="NAME.ss, NAME.parquet, or a folder")
+    to.add_argument("--partition-by", choices=PARTITIONS, help="Parquet files in folders by time")
+    to.add_argument("--overwrite", action="store_true", help="replace what is there")
+    to.add_argument("--resume", action="store_true", help="go on where a stopped export left it")
+
+
+def recording(to: LineParser) -> None:
+    """The file that a stream is followed into, and until when."""
+    to.add_argument("file", metavar="FILE", help="NAME.ss")
+    to.add_argument("--for", dest="duration", metavar="W", help="how long, such as 10m")
+    to.add_argument("-n", "--messages", metavar="N", type=_positive, help="how many at most")
+    to.add_argument("--overwrite", action="store_true", help="begin anew in place of the file")
+
+
+def replaying(to: LineParser) -> None:
+    """What is sent again, where to, and how fast."""
+    to.add_argument("key", metavar="SRC", help="a stream, or an .ss file: all streams in it")
+    to.add_argument("--to", metavar="TARGET", help="a URL, an .ss file or a connection's name")
+    to.add_argument("--speed", metavar="X", default="1", help="10 is ten times as fast; or max")
+    to.add_argument("--now", action="store_true", help="new ids, instead of those they have")
+
+
+def dry(to: LineParser) -> None:
+    """Whether it is only told."""
+    to.add_argument("--dry-run", action="store_true", help="print the same as Python, and do not")
 
 
 def asked(given: argparse.Namespace) -> Asked:
@@ -161,6 +221,12 @@ def masked(text: str) -> str:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
 def _identifier(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The body of a cell: Python that runs once in the user's namespace. It is never scanned."""
+"""The body of a cell: Python that runs in the user's namespace. It is never scanned."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
+Body = Callable[[], object]
 
-def compiled(shell: Any, source: str) -> Callable[[], object]:
+
+def python_of(shell: Any, source: str) -> str:
+    """The body as Python: magics inside it become calls."""
+    text: str = shell.transform_cell(source)
+    return text
+
+
+def compiled(shell: Any, source: str) -> Body:
     """A function that runs the body in an IPython shell and gives the value of its last expression.
 
     Raises:
         SyntaxError: it is no Python; the place is that in the body.
     """
-    text = shell.transform_cell(source)
+    text = python_of(shell, source)
     # Known to linecache by this name, so that tracebacks show its lines.
     name = shell.compile.cache(text, raw_code=source)
     tree = shell.transform_ast(shell.compile.ast_parse(text, filename=name))

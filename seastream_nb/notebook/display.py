@@ -38,6 +38,12 @@ _BOX = '<div class="tex2jax_ignore mathjax_ignore">'
 _CELL = "padding:2px 8px;vertical-align:top;white-space:pre-wrap;text-align:"
 
 
+class Markup(str):
+    """HTML that is safe already, and is not escaped again."""
+
+    __slots__ = ()
+
+
 class Column(NamedTuple):
     """A column of a table; numbers stand on the right."""
 
@@ -103,7 +109,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[object]], caption: 
 
 def _html_row(tag: str, styles: Sequence[str], cells: Iterable[object]) -> str:
     shown = (
-        f'<{tag} style="{style}">{escape(cell)}</{tag}>'
+        f'<{tag} style="{style}">{cell if isinstance(cell, Markup) else escape(cell)}</{tag}>'
         for style, cell in zip(styles, cells, strict=True)
     )
     return f"<tr>{''.join(shown)}</tr>"
@@ -222,18 +228,24 @@ def streamer_text(kind: str, core: RangeSource) -> str:
 
 def stream_text(kind: str, core: StreamCore) -> str:
     """One line: the keys, where, and the query."""
+    return f"<{kind} {stream_line(core)}>"
+
+
+def stream_line(core: StreamCore) -> str:
+    """The same without what it is."""
     asked = "".join(f", {what} {value}" for what, value in steps(core.query))
-    return f"<{kind} {_keys(core.query)} at {brief(core.source.url)}{asked}>"
+    return f"{keys_text(core.query)} at {brief(core.source.url)}{asked}"
 
 
 def stream_html(kind: str, core: StreamCore) -> str:
     """The query as a small table; the data is not read."""
     rows = steps(core.query) or [("range", "all messages")]
-    caption = f"{kind} {_keys(core.query)} at {brief(core.source.url)}"
+    caption = f"{kind} {keys_text(core.query)} at {brief(core.source.url)}"
     return table((Column(""), Column("")), rows, caption)
 
 
-def _keys(query: Query) -> str:
+def keys_text(query: Query) -> str:
+    """The keys of a query, the first ten of them."""
     more = len(query.keys) - MAX_KEYS
     shown = ", ".join(map(quoted, query.keys[:MAX_KEYS]))
     return f"{shown} and {more:,} more" if more > 0 else shown

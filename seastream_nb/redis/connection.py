@@ -193,6 +193,7 @@ class Link(asyncio.BufferedProtocol):
         self._writable.set()
 
     def _fail(self, reason: str) -> None:
+        self._buffer.close()
         pending, self._pending = self._pending, deque()
         for waiter in pending:
             if not waiter.future.done():

@@ -27,7 +27,7 @@ from seastream_nb.redis.batch import Place, RedisBatch
 from seastream_nb.redis.connection import Link
 from seastream_nb.redis.exact import ExactWriter
 from seastream_nb.redis.pool import LinkPool
-from seastream_nb.redis.writer import Writer
+from seastream_nb.redis.writer import OutboxWorker, ReplicatedWriter, Writer
 from seastream_nb.times import Fixed, Instant, When, parse_when
 
 # The server closes the connection of whoever announces more (proto-max-bulk-len).
@@ -57,8 +57,7 @@ class RedisProducer(ProducerCore):
         )
         self._full_ids_only = full_ids_only
         self._last_tick = 0
-        kind = ExactWriter if options.idempotent else Writer
-        self._writer = kind(pool, link, self._outbox)
+        self._writer = _writer_of(options)(pool, link, self._outbox)
         self._writing = asyncio.create_task(self._writer.run(), name="seastream producer")
 
     def _queue(
@@ -121,3 +120,9 @@ class RedisProducer(ProducerCore):
         if self._writing.get_loop() is asyncio.get_running_loop():  # not in a forked child
             self._writing.cancel()
             await asyncio.wait([self._writing])
+
+
+def _writer_of(options: ProducerOptions) -> type[OutboxWorker]:
+    if options.idempotent:
+        return ExactWriter
+    return ReplicatedWriter if options.durability == "replica" else Writer

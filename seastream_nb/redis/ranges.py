@@ -1,8 +1,9 @@
 """Reading a range of one shard by XRANGE pages.
 
 The next page is asked for before this one is handed on, so the server works while the client
-decodes. Each page begins again at the last entry of the one before: if that entry is gone and the
-stream begins later, entries may have been trimmed away unread, and the reader says so.
+decodes; not once as much was read as will probably be enough. Each page begins again at the last
+entry of the one before: if that entry is gone and the stream begins later, entries may have been
+trimmed away unread, and the reader says so.
 
 Reading has no side effect, so a broken link is replaced and the page asked for again, within the
 connection's timeout.
@@ -14,6 +15,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from seastream_nb.guard import expected_entries
 from seastream_nb.keys import EntryId
 from seastream_nb.page import ListPage, Page
 from seastream_nb.query import ShardRange
@@ -43,12 +45,13 @@ class RangeReader:
         self._shard = shard
         self._reverse = reverse
         self._doing = f"reading {shard.origin.stream!r}"
-        expected = min(shard.extent.length, limit or shard.extent.length)
+        expected = min(expected_entries(shard), limit or shard.extent.length)
         self._bulk = expected >= BULK_ENTRIES and not reverse
         largest = max(1, PAGE_BYTES // max(1, shard.extent.entry_bytes))
         self._count = min(FIRST_COUNT, largest, limit or FIRST_COUNT)
         self._link: Link
         self._asked = 0
+        self._enough = limit or shard.extent.length
         # Where the next page begins (forwards) or ends (backwards), and whether the entry at
         # that place was delivered already.
         self._edge = shard.end if reverse else shard.start
@@ -67,9 +70,12 @@ class RangeReader:
                 if len(fresh) == len(page) and self._overlap:
                     await self._notice_trim()
                 self._advance(fresh)
-                ahead = self._ask() if full else None
+                self._enough -= len(fresh)
+                ahead = self._ask() if full and self._enough > 0 else None
                 if len(fresh):
                     yield fresh
+                if full and ahead is None:
+                    ahead = self._ask()
         finally:
             # An unread reply stays with the link, which drops it when it comes.
             if ahead is not None:

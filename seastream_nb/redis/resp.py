@@ -112,6 +112,12 @@ class ReplyBuffer(ReceiveBuffer):
             return done.value
         return self.NEED_MORE
 
+    def close(self) -> None:
+        """Nothing more will be read: what came of a reply is forgotten."""
+        # The parser refers to this buffer. Only the garbage collector would ever free both, and a
+        # link that breaks may leave megabytes half read.
+        self._parser = None
+
     # Plain replies, by hiredis.
 
     def fill(self, replies: list[Any], most: int) -> None:

@@ -66,6 +66,11 @@ class RedisStreamer(Administration):
 
     # Reading: what RangeSource asks for.
 
+    @property
+    def closed(self) -> bool:
+        """Whether its user closed it."""
+        return self._pool.closed
+
     async def now_ns(self) -> int:
         """The server's clock, or the one that `now=` set."""
         return await catalog.server_now_ns(self._pool)
@@ -148,8 +153,10 @@ class RedisStreamer(Administration):
         if self.options.read_only:
             raise ReadOnlyError(f"{self.url} is connected read-only: it has no producers")
         checked = ProducerOptions.make(options)
-        if checked.durability != "primary":
-            raise Unsupported("durability='replica' is not available yet")
+        if checked.durability == "replica":
+            if checked.idempotent:
+                raise Unsupported("durability='replica' with idempotent=True is not available yet")
+            await self._pool.call("WAIT", 0, 1, doing="durability='replica' needs the right wait")
         if checked.idempotent:
             if self.options.field == TAG:
                 raise ConfigError("message_field='i' is the field that idempotent=True adds")

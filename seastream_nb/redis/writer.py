@@ -13,8 +13,12 @@ from seastream_nb.receipt import Outcome
 from seastream_nb.redis.batch import RedisBatch
 from seastream_nb.redis.connection import Link, LinkLost
 from seastream_nb.redis.pool import LinkPool
+from seastream_nb.redis.resp import Refusal
+from seastream_nb.redis.wire import pack
 
 BATCHES_IN_FLIGHT = 8
+# How much longer than a server is asked to wait for replicas its answer may take.
+GRACE_SECONDS = 5.0
 
 
 class OutboxWorker(ABC):
@@ -54,6 +58,7 @@ class Writer(OutboxWorker):
         super().__init__(pool, link, outbox)
         self._written: asyncio.Queue[tuple[RedisBatch, asyncio.Future[list[Any]]]]
         self._written = asyncio.Queue(BATCHES_IN_FLIGHT)
+        self._patience = pool.options.timeout
 
     async def _write_all(self) -> None:
         while True:
@@ -61,9 +66,12 @@ class Writer(OutboxWorker):
             if not await self._connected():
                 continue
             batch.written = True
-            answers = self._link.request([batch.packed()], len(batch))
+            answers = self._request(batch)
             await self._written.put((batch, answers))
             await self._link.drained()
+
+    def _request(self, batch: RedisBatch) -> asyncio.Future[list[Any]]:
+        return self._link.request([batch.packed()], len(batch))
 
     async def _connected(self) -> bool:
         """Whether the link works, or could be replaced; else what waits is not sent."""
@@ -79,20 +87,52 @@ class Writer(OutboxWorker):
         return True
 
     async def _settle_all(self) -> None:
-        timeout = self._pool.options.timeout
         while True:
             batch, answers = await self._written.get()
-            done, _ = await asyncio.wait([answers], timeout=timeout)
+            done, _ = await asyncio.wait([answers], timeout=self._patience)
             if not done:
                 batch.stalled = True
                 # Breaking the link ends the wait, with the answers that came before.
-                self._link.drop(f"no answer within {timeout:g} s")
+                self._link.drop(f"no answer within {self._patience:g} s")
             try:
                 replies, fault = await answers, ""
             except LinkLost as lost:
                 replies, fault = lost.replies, f"the link broke before the answer came: {lost}"
-            self._outbox.settle(_outcomes(batch, replies, fault))
+            self._outbox.settle(self._outcomes(batch, replies, fault))
             self._written.task_done()
+
+    def _outcomes(self, batch: RedisBatch, replies: Sequence[Any], fault: str) -> Sequence[Outcome]:
+        return _outcomes(batch, replies, fault)
+
+
+class ReplicatedWriter(Writer):
+    """The same, and each batch waits until a replica has it: `XADD XADD … WAIT 1 timeout`.
+
+    WAIT is about all that the link wrote, and holds up no other link.
+    """
+
+    def __init__(self, pool: LinkPool, link: Link, outbox: Outbox[RedisBatch]) -> None:
+        super().__init__(pool, link, outbox)
+        self._timeout = pool.options.timeout
+        self._patience = self._timeout + GRACE_SECONDS
+        self._wait = pack(("WAIT", 1, max(1, round(self._timeout * 1_000))))
+
+    def _request(self, batch: RedisBatch) -> asyncio.Future[list[Any]]:
+        return self._link.request([batch.packed(), self._wait], len(batch) + 1)
+
+    def _outcomes(self, batch: RedisBatch, replies: Sequence[Any], fault: str) -> Sequence[Outcome]:
+        replicas = replies[-1] if len(replies) > len(batch) else 0
+        outcomes = _outcomes(batch, replies[: len(batch)], fault)
+        if isinstance(replicas, int) and replicas:
+            return outcomes
+        why = replicas if isinstance(replicas, Refusal) else fault
+        why = why or f"no replica acknowledged it within {self._timeout:g} s"
+        return [
+            MaybeSent(f"{doing}: it was written as {outcome.decode()}, but {why}")
+            if isinstance(outcome, bytes)
+            else outcome
+            for doing, outcome in zip(batch.attempts(), outcomes, strict=True)
+        ]
 
 
 def _outcomes(batch: RedisBatch, replies: Sequence[Any], fault: str) -> Sequence[Outcome]:

@@ -55,7 +55,7 @@ class StdioStreamer:
         self._open: set[StdioProducer | StdioConsumer] = set()
         self._input = standard_input()
         self._output = standard_output()
-        self._closed = False
+        self.closed = False
         self._process = os.getpid()
         if options.loopback:
             self._input.keep_open(self)
@@ -108,14 +108,14 @@ class StdioStreamer:
         return consumer
 
     def _require_open(self) -> None:
-        if self._closed or self._process != os.getpid():
+        if self.closed or self._process != os.getpid():
             raise ConnectError(f"the connection to {URL} is closed: connect again")
 
     async def close(self) -> None:
         """Flush the producers, end the consumers. Closing twice is fine."""
         if self._process != os.getpid():  # a forked child leaves them to its parent
             return
-        self._closed = True
+        self.closed = True
         failures: list[StreamError] = []
         try:
             for each in list(self._open):

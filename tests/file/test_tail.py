@@ -151,7 +151,7 @@ async def test_every_change_wakes_who_waits(
     change: str, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     if not told:
-        monkeypatch.setattr(watch, "_call", lambda *_: -1)
+        monkeypatch.setattr(watch, "_inotify", lambda: None)
     path = written(tmp_path, encoded(numbered(3)))
     other = written(tmp_path, encoded(numbered(3)), "other.ss")
     tail = Tail(path)

@@ -2,73 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import MAGIC_NO_VAR_EXPAND_ATTR
-from traitlets.config import Config
 
 import seastream_nb as ss
 from seastream_nb.notebook.arguments import masked
+from tests.notebook.cells import DATA, START, error_of, run
 from tests.portal_kernel import Kernel, running_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import redis
-
-START = 1_700_000_000_000
-DATA = Path(__file__).parents[2] / "data"
-
-
-@pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
-    """An IPython with the extension, which leaves nothing in the user's profile."""
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-    shell.run_line_magic("colors", "nocolor")
-    shell.extension_manager.load_extension("seastream_nb")
-    yield shell
-    shell.extension_manager.unload_extension("seastream_nb")
-    InteractiveShell.clear_instance()
-
-
-@pytest.fixture
-def ticks(client: redis.Redis) -> redis.Redis:
-    """A stream of three messages, one a second."""
-    for n in range(3):
-        payload = json.dumps({"price": 1.5 + n, "symbol": "EUR"})
-        client.xadd("ticks", {"msg": payload}, id=f"{START + 1_000 * n}-0")
-    return client
-
-
-@pytest.fixture
-def connected(shell: InteractiveShell, url: str, ticks: redis.Redis) -> InteractiveShell:
-    """The same, connected to a server with the stream `ticks`."""
-    shell.run_line_magic("stream", f"connect {url}")
-    return shell
-
-
-def run(shell: InteractiveShell, code: str) -> Any:
-    """The value of a cell, which must not fail."""
-    result = shell.run_cell(code)
-    result.raise_error()
-    return result.result
-
-
-def error_of(shell: InteractiveShell, code: str) -> BaseException:
-    """Why a cell fails."""
-    result = shell.run_cell(code)
-    assert not result.success
-    error: BaseException = result.error_in_exec
-    return error
-
+    from IPython.core.interactiveshell import InteractiveShell
 
 # Names.
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.redis.consuming import Awaiting, Blocking
 from tests.redis.proxy import Proxy, proxied
+from tests.redis.replicas import replicated
 from tests.servers import LANES, TcpServer, require_server, tcp_server
 
 if TYPE_CHECKING:
@@ -65,3 +66,10 @@ def mortal(tmp_path: Path) -> Iterator[TcpServer]:
     """A server of the test's own, which it may stop, fill and kill."""
     with tcp_server(tmp_path) as server:
         yield server
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[TcpServer, TcpServer]]:
+    """A primary, and a replica that has caught up with it."""
+    with replicated(tmp_path) as servers:
+        yield servers

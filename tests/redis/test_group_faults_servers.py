@@ -20,11 +20,12 @@ from tests.redis.consuming import numbers, send
 from tests.redis.crew import crew, judge
 from tests.redis.groups import Peer, all_acked, pending
 from tests.redis.proxy import proxied
+from tests.redis.replicas import follow, in_sync
 from tests.redis.test_conformance_interop import MODES, in_group
 from tests.servers import LANES, TcpServer, eventually, plain_client, raw, tcp_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -187,40 +188,6 @@ def test_too_many_clients_are_told_within_a_second_when_connecting(tmp_path: Pat
         assert time.monotonic() - started < 1
         for client in clients:
             client.close()
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[TcpServer, TcpServer]]:
-    """A primary and its replica."""
-    for name in ("one", "other"):
-        (tmp_path / name).mkdir()
-    quick = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
-    with (
-        tcp_server(tmp_path / "one", *quick) as primary,
-        tcp_server(tmp_path / "other", *quick) as replica,
-    ):
-        follow(replica, primary)
-        yield primary, replica
-
-
-def follow(server: TcpServer, primary: TcpServer) -> None:
-    raw(server.process.path, "REPLICAOF", "127.0.0.1", primary.port)
-
-    def synced() -> bool:
-        with plain_client(server.process.path) as client:
-            return bool(client.info("replication").get("master_link_status") == "up")
-
-    assert eventually(synced)
-
-
-def in_sync(primary: TcpServer, replica: TcpServer) -> bool:
-    def offset(server: TcpServer, name: str) -> int:
-        with plain_client(server.process.path) as client:
-            return int(client.info("replication")[name])
-
-    return eventually(
-        lambda: offset(primary, "master_repl_offset") == offset(replica, "slave_repl_offset")
-    )
 
 
 @pytest.mark.parametrize("mode", MODES)

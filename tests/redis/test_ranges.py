@@ -130,3 +130,18 @@ async def test_short_reads_ask_for_few_entries(url: str, client: Any) -> None:
         await pages.aclose()
     sent = client.info("stats")["total_net_output_bytes"]
     assert sent < 100_000
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_nothing_is_asked_for_beyond_what_will_be_enough(
+    url: str, client: Any, reverse: bool
+) -> None:
+    fill(client, 5000, b"x" * 1000)
+    async with opened(url) as core:
+        shard = await whole(core)
+        client.config_resetstat()
+        async with aclosing(aiter(core.read(shard, limit=100, reverse=reverse))) as pages:
+            assert len(await anext(pages)) == 100
+    commands = client.info("commandstats")
+    assert commands[f"cmdstat_{'xrevrange' if reverse else 'xrange'}"]["calls"] == 1
+    assert client.info("stats")["total_net_output_bytes"] < 130_000

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import tracemalloc
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -64,6 +66,7 @@ def read(parts: Iterable[bytes], kinds: Sequence[ReplyKind]) -> list[Any]:
         while kind is not None and (reply := buffer.next_reply(kind)) is not buffer.NEED_MORE:
             found.append(reply)
             kind = next(waiting, None)
+    buffer.close()
     return found
 
 
@@ -292,6 +295,23 @@ def test_announced_sizes_take_no_memory(data: bytes, kind: ReplyKind) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 10 * 2**20
+
+
+@pytest.mark.usefixtures("scanner")
+@pytest.mark.parametrize("kind", ReplyKind)
+def test_a_closed_buffer_is_freed_at_once_with_what_it_half_read(kind: ReplyKind) -> None:
+    buffer = ReplyBuffer()
+    receive(buffer, b"*2\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$3\r\nmsg\r\n$99999\r\nabc")
+    with suppress(ProtocolError):
+        buffer.next_reply(kind)
+    buffer.close()
+    freed = weakref.ref(buffer)
+    gc.disable()
+    try:
+        del buffer
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def entries_of(count: int, size: int) -> list[list[Any]]:

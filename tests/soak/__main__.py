@@ -2,8 +2,9 @@
 
 Four producers and six consumers in two groups, each a process of its own, are killed and started
 again at random, and so is the server (which keeps its data), and the links between them. In the
-end everything that was acknowledged to a producer must be in the stream, and everything in the
-stream must have come to both groups. Exit status 1 on loss.
+end everything that was acknowledged to a producer must be in the stream, nothing twice, and
+everything in the stream must have come to both groups. Exit status 1 if not, or if a process ended
+badly.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ GROUPS = ("one", "other")
 PRODUCERS, CONSUMERS = 4, 3
 RESTART = 1.0  # seconds that a killed process stays dead
 DRAIN = 90.0  # seconds to deliver the rest in
+ENDING = 60.0  # seconds that a process may take to end
 
 
 @dataclass
@@ -49,19 +51,29 @@ class Job:
         words = [self.role, url, self.group, self.name, str(self.file)]
         self.process = subprocess.Popen([sys.executable, "-m", "tests.soak.workers", *words])
 
+    @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
         self.process, self.back_at = None, time.monotonic() + RESTART
 
-    def stop(self) -> int:
-        """Ask it to end, for good; its exit status."""
+    def stop(self) -> bool:
+        """Ask it to end, for good; whether it did, and well."""
         process, self.process, self.back_at = self.process, None, inf
         if process is None:
-            return 0
+            return True
         process.terminate()
-        return process.wait(60)
+        try:
+            # The signal ends a process that is so young that it does not listen yet.
+            return process.wait(ENDING) in (0, -signal.SIGTERM)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return False
 
     def lines(self) -> list[list[str]]:
         """What was written in whole lines: a kill may cut the last one."""
@@ -99,10 +111,9 @@ class Soak:
             self.break_something()
             self.revive()
 
-    def revive(self, *, all_of_them: bool = False) -> None:
+    def revive(self) -> None:
         for job in self.jobs:
-            ended = job.process is None or job.process.poll() is not None
-            if ended and (all_of_them or time.monotonic() >= job.back_at):
+            if not job.runs and time.monotonic() >= job.back_at:
                 self.done["crashed"] += job.process is not None
                 if job.role == "consume" and self.chance.random() < 0.5:
                     job.name += "+"  # under another name, it replays nothing of its own
@@ -113,12 +124,11 @@ class Soak:
             ["consumer killed", "producer killed", "server killed", "server frozen", "links reset"],
             [6, 2, 1, 1, 3],
         )[0]
-        self.done[what] += 1
         match what:
-            case "consumer killed":
-                self.kill_consumer()
-            case "producer killed":
-                self.one_of("produce").kill()
+            case "consumer killed" if job := self.one_of("consume"):
+                self.kill_consumer(job)
+            case "producer killed" if job := self.one_of("produce"):
+                job.kill()
             case "server killed":
                 self.server.kill()
                 self.server.restart()
@@ -126,17 +136,18 @@ class Soak:
                 os.kill(self.server.process.pid, signal.SIGSTOP)
                 time.sleep(self.chance.uniform(0.2, 1.5))
                 os.kill(self.server.process.pid, signal.SIGCONT)
-            case _:
+            case "links reset":
                 self.proxy.rst()
+            case _:
+                return  # nobody is there to be killed
+        self.done[what] += 1
 
-    def one_of(self, role: str) -> Job:
-        running = [job for job in self.jobs if job.role == role and job.process is not None]
-        return self.chance.choice(running or self.jobs)
+    def one_of(self, role: str) -> Job | None:
+        """One that runs, if any does."""
+        running = [job for job in self.jobs if job.role == role and job.runs]
+        return self.chance.choice(running) if running else None
 
-    def kill_consumer(self) -> None:
-        job = self.one_of("consume")
-        if job.process is None:
-            return
+    def kill_consumer(self, job: Job) -> None:
         job.kill()
         found = []
         # It may have died before there was a group.
@@ -147,13 +158,12 @@ class Soak:
 
     def finish(self) -> int:
         """Stop sending, let everything arrive, stop receiving; how many ended badly."""
-        self.revive(all_of_them=True)
-        bad = sum(job.stop() != 0 for job in self.jobs if job.role == "produce")
+        bad = sum(not job.stop() for job in self.jobs if job.role == "produce")
         until = time.monotonic() + DRAIN
         while not self.drained() and time.monotonic() < until:
             time.sleep(0.2)
             self.revive()
-        return bad + sum(job.stop() != 0 for job in self.jobs if job.role == "consume")
+        return bad + sum(not job.stop() for job in self.jobs if job.role == "consume")
 
     def drained(self) -> bool:
         with plain_client(self.server.url) as client, suppress(redis.RedisError):
@@ -163,7 +173,7 @@ class Soak:
         return False
 
     def report(self) -> bool:
-        """Print what became of everything; whether nothing was lost."""
+        """Print what became of everything; whether nothing was lost or sent twice."""
         acked = {line[0] for job in self.jobs if job.role == "produce" for line in job.lines()}
         with plain_client(self.server.url) as client:
             entries = client.xrange(STREAM)
@@ -175,7 +185,7 @@ class Soak:
         for group in GROUPS:
             lost += self.report_group(group, log)
         print("faults      " + ", ".join(f"{count} {what}" for what, count in self.done.items()))
-        return lost == 0
+        return lost == 0 and twice == 0
 
     def report_group(self, group: str, log: set[str]) -> int:
         received: dict[str, list[float]] = {}

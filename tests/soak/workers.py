@@ -22,10 +22,7 @@ def produce(url: str, name: str, out: TextIO) -> None:
     """Send numbered messages until told to stop; write down each one that was acknowledged."""
     stop = _on_request()
     with ss.connect(url, timeout=20, wait=True) as streamer:
-        try:
-            producer = streamer.producer(STREAM, idempotent=True)
-        except ss.Unsupported:
-            producer = streamer.producer(STREAM)
+        producer = streamer.producer(STREAM, idempotent=True)
         own, number = f"{name}.{os.getpid()}", 0
         while not stop.is_set():
             batch = [producer.send(f"{own}:{number + n}") for n in range(RATE // 20)]

@@ -1,0 +1,134 @@
+"""What a front end does, without a browser: run cells, keep models, click, count views."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from queue import Empty
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.portal_kernel import Kernel
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+PATIENCE = 20.0
+
+
+@dataclass
+class FrontEnd:
+    """The client of a kernel.
+
+    Attributes:
+        models: the state of every widget, by its id, as it was sent.
+        messages: everything that the kernel published.
+    """
+
+    kernel: Kernel
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    def run(self, code: str, cell: str | None = None) -> list[dict[str, Any]]:
+        """Run a cell, under an id as JupyterLab does; what it published until it was idle."""
+        client = self.kernel.client
+        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": True}
+        message = client.session.msg("execute_request", content)
+        message["metadata"] = {} if cell is None else {"cellId": cell}
+        client.shell_channel.send(message)
+        request, start = message["header"]["msg_id"], len(self.messages)
+
+        def idle() -> bool:
+            return any(
+                each["msg_type"] == "status"
+                and each["content"]["execution_state"] == "idle"
+                and each["parent_header"].get("msg_id") == request
+                for each in self.messages[start:]
+            )
+
+        self.until(idle)
+        return [
+            each for each in self.messages[start:] if each["parent_header"].get("msg_id") == request
+        ]
+
+    def value(self, code: str) -> str:
+        """What an expression prints."""
+        published = self.run(f"print(({code}))")
+        errors = [each["content"]["evalue"] for each in published if each["msg_type"] == "error"]
+        assert not errors
+        return "".join(
+            each["content"]["text"] for each in published if each["msg_type"] == "stream"
+        ).strip()
+
+    def shown(self, code: str, cell: str | None = None) -> str:
+        """Run a cell that shows a widget; the id of its model, which has one view then."""
+        published = self.run(code, cell)
+        (bundle,) = [
+            each["content"]["data"] for each in published if each["msg_type"] == "execute_result"
+        ]
+        model: str = bundle[WIDGET]["model_id"]
+        self.update(model, _view_count=1)
+        return model
+
+    def update(self, model: str, **state: Any) -> None:
+        """Set traits of a widget, as a page does."""
+        self._comm(model, {"method": "update", "state": state, "buffer_paths": []})
+
+    def click(self, button: str) -> None:
+        """Click the button of this description."""
+        (model,) = [
+            name
+            for name, state in self.models.items()
+            if state.get("_model_name") == "ButtonModel" and state["description"] == button
+        ]
+        self._comm(model, {"method": "custom", "content": {"event": "click"}})
+
+    def _comm(self, model: str, data: dict[str, Any]) -> None:
+        client = self.kernel.client
+        message = client.session.msg("comm_msg", {"comm_id": model, "data": data})
+        client.shell_channel.send(message)
+
+    def receive(self, seconds: float) -> bool:
+        """Take one message of the kernel, if one comes in time."""
+        try:
+            message = self.kernel.client.get_iopub_msg(timeout=seconds)
+        except Empty:
+            return False
+        self.messages.append(message)
+        content = message["content"]
+        if message["msg_type"] == "comm_open":
+            self.models[content["comm_id"]] = dict(content["data"]["state"])
+        elif message["msg_type"] == "comm_msg" and content["data"].get("method") == "update":
+            self.models[content["comm_id"]].update(content["data"]["state"])
+        return True
+
+    def listen(self, seconds: float) -> list[dict[str, Any]]:
+        """What the kernel publishes for so long."""
+        start, until = len(self.messages), time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.receive(left)
+        return self.messages[start:]
+
+    def until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+        """Take messages until something holds."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "it did not come true"
+            self.receive(0.2)
+
+    def html(self) -> str:
+        """All that HTML widgets show."""
+        return "".join(
+            state["value"]
+            for state in self.models.values()
+            if state.get("_model_name") == "HTMLModel"
+        )
+
+
+def updates(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the messages that change a widget."""
+    return [
+        each
+        for each in messages
+        if each["msg_type"] == "comm_msg" and each["content"]["data"].get("method") == "update"
+    ]
