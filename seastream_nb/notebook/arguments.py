@@ -186,6 +186,32 @@ def replaying(to: LineParser) -> None:
     to.add_argument("--now", action="store_true", help="new ids, instead of those they have")
 
 
+def watching(to: LineParser) -> None:
+    """What a live view shows."""
+    to.add_argument(
+        "--since", dest="begin", metavar="T", help="with what came since; left out, from now on"
+    )
+    to.add_argument(
+        "--columns", dest="select", metavar="A,B", type=_names, default=[], help="as --select"
+    )
+    to.add_argument("--chart", metavar="C", help="rate, or the column whose numbers are drawn")
+    to.add_argument("--rolling", metavar="W", help="keep this much time, such as 5m")
+    to.add_argument("--max-rows", metavar="N", type=_positive, help="keep so many rows")
+    to.add_argument("--as", dest="name", metavar="VAR", type=_identifier)
+
+
+def following(to: LineParser) -> None:
+    """How many messages, and whether it goes on."""
+    to.add_argument("-n", dest="count", metavar="N", type=int, default=10)
+    to.add_argument("--follow", action="store_true", help="then what comes, as a live view")
+
+
+def stopping(to: LineParser) -> None:
+    """Which of those that run."""
+    to.add_argument("number", metavar="ID", nargs="?", type=_positive, help="as ps lists it")
+    to.add_argument("--all", action="store_true", help="all of them")
+
+
 def dry(to: LineParser) -> None:
     """Whether it is only told."""
     to.add_argument("--dry-run", action="store_true", help="print the same as Python, and do not")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from seastream_nb.asking import Call, built
 from seastream_nb.errors import StreamError
-from seastream_nb.notebook import arguments, frames, saving
+from seastream_nb.notebook import arguments, frames, saving, view_commands
 from seastream_nb.notebook.arguments import LineParser, asked, masked, parser
 from seastream_nb.notebook.display import Column, brief, text_table
 from seastream_nb.notebook.hints import note_missing, suggesting
@@ -69,7 +69,9 @@ def groups(session: Session, given: Given) -> object:
 
 
 def tail(session: Session, given: Given) -> object:
-    """The last messages, as a frame."""
+    """The last messages, as a frame, or as a view to which what comes is added."""
+    if given.follow:
+        return view_commands.follow(session, given)
     last = Call("tail", (given.count,))
     frame: Any = _answer(
         session, given, [Call("stream", (given.key,)), *asked(given).calls(), last]
@@ -117,10 +119,6 @@ def _pattern(to: LineParser) -> None:
     to.add_argument("pattern", metavar="PATTERN", nargs="?")
 
 
-def _count(to: LineParser) -> None:
-    to.add_argument("-n", dest="count", metavar="N", type=int, default=10)
-
-
 _ONE = (arguments.key, arguments.source)
 _RANGE = (arguments.keys, arguments.source, arguments.ranges)
 _FRAME = (*_RANGE, arguments.decoding, arguments.framing)
@@ -143,6 +141,8 @@ def table() -> dict[str, Command]:
     export = (arguments.keys, arguments.saving, arguments.source, arguments.ranges)
     record = (arguments.keys, arguments.recording, arguments.source, arguments.ranges)
     replay = (arguments.replaying, arguments.source, arguments.ranges)
+    tailing = (*_ONE, arguments.following, arguments.decoding)
+    live = (arguments.keys, arguments.source, arguments.watching, arguments.decoding, *_DRY)
     return dict(
         [
             command("connect", "Connect, and read from there from now on.", connect, _target),
@@ -151,9 +151,10 @@ def table() -> dict[str, Command]:
             command("info", "Say what the server knows of a stream.", info, *_ONE, *_DRY),
             command("groups", "List the consumer groups of a stream.", groups, *_ONE, *_DRY),
             command("read", "Bind and show a range.", frames.read, *_FRAME, *_DRY),
-            command(
-                "tail", "Show the last messages.", tail, *_ONE, _count, arguments.decoding, *_DRY
-            ),
+            command("tail", "Show the last messages.", tail, *tailing, *_DRY),
+            command("live", "Show what comes, while other cells run.", view_commands.live, *live),
+            command("ps", "List the views that run.", view_commands.ps),
+            command("stop", "Stop one, or all.", view_commands.stop, arguments.stopping),
             command(
                 "export",
                 "Write a range to an .ss file or as Parquet.",

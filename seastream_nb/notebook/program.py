@@ -24,14 +24,23 @@ def program(
     *,
     imports: Iterable[str] = (),
     before: Iterable[str] = (),
+    stays: bool = False,
 ) -> str:
-    """Lines that use `streamer`, with what makes it one; `before` stands in front of that."""
+    """Lines that use `streamer`, with what makes it one; `before` stands in front of that.
+
+    Where the connection `stays`, what the lines begin goes on after them.
+    """
     connecting = session.python(source)
     needed = {*imports, "import seastream_nb as ss"}
     if connecting.startswith("ss.connect(Path("):
         needed.add("from pathlib import Path")
     head = sorted(needed, key=lambda line: ("seastream_nb" in line, line.startswith("from"), line))
-    whole = [*head, "", *before, f"with {connecting} as streamer:", indented("\n".join(lines))]
+    body = "\n".join(lines)
+    if stays:
+        using = [f"streamer = {connecting}", body]
+    else:
+        using = [f"with {connecting} as streamer:", indented(body)]
+    whole = [*head, "", *before, *using]
     return "\n".join(whole) + "\n"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from seastream_nb.notebook.arguments import masked
 from seastream_nb.notebook.cells import rows_html
 from seastream_nb.notebook.charts import line_chart
 from seastream_nb.notebook.display import brief, escape
@@ -41,7 +42,7 @@ def state_text(watch: Watch) -> str:
     """What it does; why it ended, on one line."""
     if watch.error is not None:
         said = " ".join(f"{type(watch.error).__name__}: {watch.error}".split())
-        return f"failed with {brief(said)}"
+        return f"failed with {brief(masked(said))}"
     return f"{watch.state}{f', {watch.reason}' if watch.reason else ''}"
 
 
