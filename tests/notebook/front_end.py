@@ -31,25 +31,31 @@ class FrontEnd:
 
     def run(self, code: str, cell: str | None = None) -> list[dict[str, Any]]:
         """Run a cell, under an id as JupyterLab does; what it published until it was idle."""
+        return self.finish(self.start(code, cell))
+
+    def start(self, code: str, cell: str | None = None) -> str:
+        """Have a cell run, without waiting for it; its request."""
         client = self.kernel.client
         content = {"code": code, "silent": False, "store_history": True, "allow_stdin": True}
         message = client.session.msg("execute_request", content)
         message["metadata"] = {} if cell is None else {"cellId": cell}
         client.shell_channel.send(message)
-        request, start = message["header"]["msg_id"], len(self.messages)
+        request: str = message["header"]["msg_id"]
+        return request
 
-        def idle() -> bool:
-            return any(
-                each["msg_type"] == "status"
-                and each["content"]["execution_state"] == "idle"
-                and each["parent_header"].get("msg_id") == request
-                for each in self.messages[start:]
+    def finish(self, request: str) -> list[dict[str, Any]]:
+        """Wait until a cell that was started is idle; what it published."""
+        self.until(
+            lambda: any(
+                each["msg_type"] == "status" and each["content"]["execution_state"] == "idle"
+                for each in self._of(request)
             )
+        )
+        self.kernel.take_reply(request)
+        return self._of(request)
 
-        self.until(idle)
-        return [
-            each for each in self.messages[start:] if each["parent_header"].get("msg_id") == request
-        ]
+    def _of(self, request: str) -> list[dict[str, Any]]:
+        return [each for each in self.messages if each["parent_header"].get("msg_id") == request]
 
     def value(self, code: str) -> str:
         """What an expression prints."""
@@ -74,18 +80,32 @@ class FrontEnd:
         """Set traits of a widget, as a page does."""
         self._comm(model, {"method": "update", "state": state, "buffer_paths": []})
 
-    def click(self, button: str) -> None:
-        """Click the button of this description."""
+    def click(self, button: str, subshell: str | None = None) -> None:
+        """Click the button of this description, on the main shell or on another."""
         (model,) = [
             name
             for name, state in self.models.items()
             if state.get("_model_name") == "ButtonModel" and state["description"] == button
         ]
-        self._comm(model, {"method": "custom", "content": {"event": "click"}})
+        self._comm(model, {"method": "custom", "content": {"event": "click"}}, subshell)
 
-    def _comm(self, model: str, data: dict[str, Any]) -> None:
+    def subshell(self) -> str | None:
+        """A new subshell, on which JupyterLab sends what widgets do; None where there are none."""
+        client = self.kernel.client
+        if "kernel subshells" not in client.kernel_info(reply=True, timeout=PATIENCE)[
+            "content"
+        ].get("supported_features", []):
+            return None
+        client.control_channel.send(client.session.msg("create_subshell_request"))
+        reply = client.get_control_msg(timeout=PATIENCE)
+        found: str = reply["content"]["subshell_id"]
+        return found
+
+    def _comm(self, model: str, data: dict[str, Any], subshell: str | None = None) -> None:
         client = self.kernel.client
         message = client.session.msg("comm_msg", {"comm_id": model, "data": data})
+        if subshell is not None:
+            message["header"]["subshell_id"] = subshell
         client.shell_channel.send(message)
 
     def receive(self, seconds: float) -> bool:
