@@ -28,6 +28,7 @@ class FrontEnd:
     kernel: Kernel
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     messages: list[dict[str, Any]] = field(default_factory=list)
+    _began: dict[str, int] = field(default_factory=dict)
 
     def run(self, code: str, cell: str | None = None) -> list[dict[str, Any]]:
         """Run a cell, under an id as JupyterLab does; what it published until it was idle."""
@@ -39,23 +40,29 @@ class FrontEnd:
         content = {"code": code, "silent": False, "store_history": True, "allow_stdin": True}
         message = client.session.msg("execute_request", content)
         message["metadata"] = {} if cell is None else {"cellId": cell}
-        client.shell_channel.send(message)
+        return self._send(message)
+
+    def _send(self, message: dict[str, Any]) -> str:
         request: str = message["header"]["msg_id"]
+        self._began[request] = len(self.messages)
+        self.kernel.client.shell_channel.send(message)
         return request
 
     def finish(self, request: str) -> list[dict[str, Any]]:
         """Wait until a cell that was started is idle; what it published."""
-        self.until(
-            lambda: any(
-                each["msg_type"] == "status" and each["content"]["execution_state"] == "idle"
-                for each in self._of(request)
-            )
-        )
+        self.until(lambda: self._idle(request))
         self.kernel.take_reply(request)
         return self._of(request)
 
+    def _idle(self, request: str) -> bool:
+        return any(
+            each["msg_type"] == "status" and each["content"]["execution_state"] == "idle"
+            for each in self._of(request)
+        )
+
     def _of(self, request: str) -> list[dict[str, Any]]:
-        return [each for each in self.messages if each["parent_header"].get("msg_id") == request]
+        since = self.messages[self._began[request] :]
+        return [each for each in since if each["parent_header"].get("msg_id") == request]
 
     def value(self, code: str) -> str:
         """What an expression prints."""
@@ -73,12 +80,13 @@ class FrontEnd:
             each["content"]["data"] for each in published if each["msg_type"] == "execute_result"
         ]
         model: str = bundle[WIDGET]["model_id"]
-        self.update(model, _view_count=1)
+        request = self.update(model, _view_count=1)
+        self.until(lambda: self._idle(request))
         return model
 
-    def update(self, model: str, **state: Any) -> None:
-        """Set traits of a widget, as a page does."""
-        self._comm(model, {"method": "update", "state": state, "buffer_paths": []})
+    def update(self, model: str, **state: Any) -> str:
+        """Set traits of a widget, as a page does; its request."""
+        return self._comm(model, {"method": "update", "state": state, "buffer_paths": []})
 
     def click(self, button: str, subshell: str | None = None) -> None:
         """Click the button of this description, on the main shell or on another."""
@@ -101,12 +109,12 @@ class FrontEnd:
         found: str = reply["content"]["subshell_id"]
         return found
 
-    def _comm(self, model: str, data: dict[str, Any], subshell: str | None = None) -> None:
+    def _comm(self, model: str, data: dict[str, Any], subshell: str | None = None) -> str:
         client = self.kernel.client
         message = client.session.msg("comm_msg", {"comm_id": model, "data": data})
         if subshell is not None:
             message["header"]["subshell_id"] = subshell
-        client.shell_channel.send(message)
+        return self._send(message)
 
     def receive(self, seconds: float) -> bool:
         """Take one message of the kernel, if one comes in time."""
