@@ -154,6 +154,11 @@ SHOW = """async number => {
         await new Promise(requestAnimationFrame);
     }
 }"""
+ASK = """async expression => {
+    const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    const asked = {code: '', silent: true, user_expressions: {it: expression}};
+    return (await kernel.requestExecute(asked).done).content.user_expressions.it;
+}"""
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,15 @@ class Notebook:
         self.command("notebook:run-all-cells")
         self.page.wait_for_function(DONE, timeout=PATIENCE * 1000)
 
+    def value(self, expression: str) -> str:
+        """The repr of an expression in the kernel, asked for beside the cells.
+
+        Not while a cell runs: the kernel does one thing after the other.
+        """
+        found = self.page.evaluate(ASK, expression)
+        assert found["status"] == "ok", found
+        return str(found["data"]["text/plain"])
+
     def show(self, number: int) -> None:
         """Scroll to a cell, and wait until it stays in view."""
         self.page.evaluate(SHOW, number)
@@ -196,6 +210,15 @@ class Notebook:
         """Leave a picture of what is seen now, in `build/screenshots/`, to be looked at."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+    def save(self) -> None:
+        """Save the notebook."""
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.save()")
+
+    def reload(self) -> None:
+        """Load the page again, as after a crash of the browser; the kernel goes on."""
+        self.page.reload()
+        self.page.wait_for_function(READY, timeout=PATIENCE * 1000)
 
     def close(self) -> None:
         """End the kernel, then the page."""
