@@ -39,7 +39,7 @@ bench: .venv/.installed-dev
 	$(BIN)/python -m tests.benchmarks
 
 soak: .venv/.installed-dev
-	LIVE_MINUTES=$(LIVE_MINUTES) $(BIN)/pytest -m soak tests
+	LIVE_MINUTES=$(LIVE_MINUTES) $(BIN)/pytest -o faulthandler_timeout=0 -m soak tests
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 fuzz: .venv/.installed-dev
