@@ -78,7 +78,7 @@ class BrowserView(View):
         return image_html(png, "messages over time")
 
     def _make_widget(self) -> DOMWidget:
-        from seastream_nb.notebook.turner import Controls
+        from seastream_nb.notebook.browse_controls import Controls
 
         # The front end knows the widgets, and they know what they do.
         self._controls = Controls(self._core, self._where)

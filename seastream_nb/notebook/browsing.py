@@ -20,8 +20,8 @@ from seastream_nb.message import utc_datetime
 from seastream_nb.notebook.cells import time_text
 from seastream_nb.notebook.code import between, frame_code
 from seastream_nb.notebook.density import Density, are_times, density
-from seastream_nb.notebook.turning import NotShown, Pages, Span, State
-from seastream_nb.query import Query, plan
+from seastream_nb.notebook.turning import NotShown, PageIds, Pages, State
+from seastream_nb.query import Pinned, Query, plan
 from seastream_nb.stream import StreamCore
 from seastream_nb.times import (
     Edge,
@@ -52,6 +52,7 @@ class Browsing:
         self.stream = stream
         self.pages = Pages(stream, check_browsed(page_size))
         self._whole: Query = stream.query
+        self._density: tuple[Pinned, Density] | None = None
         self._steps = asyncio.Lock()
         self._listeners: list[Callable[[], object]] = []
 
@@ -167,7 +168,7 @@ class Browsing:
             min((_ns(each, unit) for each in chosen.upper[len(whole.upper) :]), default=None),
         )
 
-    def times_of(self, span: Span) -> tuple[str, str] | None:
+    def times_of(self, span: PageIds) -> tuple[str, str] | None:
         """When a page begins and ends, on the clock of the stream; None where ids are no times."""
         ends = [span.start.ms, span.end.ms]
         if not are_times(ends, unit := self.stream.source.options.unit_ns):
@@ -195,7 +196,10 @@ class Browsing:
     async def density(self) -> Density:
         """How many messages there are when, over the whole range."""
         portal.noted_warnings()  # the page says it too
-        return await density(self.stream.on(self._whole), self.state.pinned)
+        pinned = self.state.pinned
+        if self._density is None or self._density[0] is not pinned:
+            self._density = pinned, await density(self.stream.on(self._whole), pinned)
+        return self._density[1]
 
     def on_change(self, function: Callable[[], object]) -> None:
         """Have a function called after each step, on the I/O thread."""

@@ -15,6 +15,8 @@ from seastream_nb.stream import StreamCore
 from seastream_nb.times import Edge, Fixed, Instant, Moment, Relative, bound, format_ns, parse_when
 from seastream_nb.union import MergedSource
 
+_SHARD_0, _SHARD_1 = Call("shard", (0,)), Call("shard", (1,))
+
 
 def frame_code(stream: StreamCore) -> str:
     """An expression over `streamer` that gives the stream as a frame, below comments if any."""
@@ -49,7 +51,7 @@ def _calls(stream: StreamCore) -> list[Call]:
     query = stream.query
     begins, ends = (_outermost(stream, query.lower, max), _outermost(stream, query.upper, min))
     found = [
-        query.shards is not None and query.shards and Call("shard", tuple(sorted(query.shards))),
+        *_shards(query.shards),
         query.zone != stream.source.options.tz and Call("tz", (query.zone,)),
         *(Call("since", (_when(moment),)) for moment in begins),
         *(Call("until", (_when(moment),)) for moment in ends),
@@ -59,6 +61,13 @@ def _calls(stream: StreamCore) -> list[Call]:
         query.columns is not None and Call("select", query.columns),
     ]
     return [call for call in found if isinstance(call, Call)]
+
+
+def _shards(shards: frozenset[int] | None) -> list[Call]:
+    if shards is None:
+        return []
+    # No shard at all is what two that exclude each other leave.
+    return [Call("shard", tuple(sorted(shards)))] if shards else [_SHARD_0, _SHARD_1]
 
 
 def _outermost(stream: StreamCore, moments: tuple[Moment, ...], which: Any) -> list[Moment]:
@@ -101,9 +110,10 @@ def _decoding(query: Query) -> Call | None:
     decode = query.decode
     if decode.kind == "raw":
         return None
-    field = {} if decode.field is None else {"field": decode.field}
-    errors = {"errors": decode.errors} if decode.errors != "raise" else {}
-    return Call(decode.kind, decode.names, {**field, **errors})
+    options: dict[str, object] = {} if decode.field is None else {"field": decode.field}
+    if decode.errors != "raise":
+        options["errors"] = decode.errors
+    return Call(decode.kind, decode.names, options)
 
 
 def _text_or_bytes(data: bytes) -> str | bytes:

@@ -41,9 +41,17 @@ class Found:
 
 
 async def find(
-    stream: StreamCore, query: Query, pinned: Pinned, count: int, *, reverse: bool = False
+    stream: StreamCore,
+    query: Query,
+    pinned: Pinned,
+    count: int,
+    *,
+    reverse: bool = False,
+    strict: bool = False,
 ) -> Found:
     """Where the first `count` rows of a range are, or with `reverse` the last.
+
+    With `strict`, a range without a row complains of columns and fields that nothing in it has.
 
     Raises:
         ConfigError: a filter that cannot be meant.
@@ -53,6 +61,9 @@ async def find(
     search = _Search(stream.source, counted, pinned)
     shaper = stream.on(query).shaper()
     ids = await search.ids(shaper, count, reverse=reverse)
+    if strict and not ids:
+        shaper.finish()
+        search.warn_if_never_a_message(key_text(query.keys[0]))
     stopped = (max if reverse else min)(search.stopped, default=None)
     if stopped is not None:
         # Shards that were read further than this one wait for the next page.
@@ -87,9 +98,6 @@ class _Search(Reading):
                 if found and size >= PAGE_BYTES:
                     self.stopped.append(found[-1])
                     break
-        if not found:
-            shaper.finish()
-            self.warn_if_never_a_message(key_text(self.query.keys[0]))
         return found
 
     async def _rows_in(

@@ -23,7 +23,7 @@ MAX_VISITED = 1_000
 
 
 @dataclass(frozen=True)
-class Span:
+class PageIds:
     """The ids of one page, both included; `short` when the range ended before it was full."""
 
     start: EntryId
@@ -48,12 +48,12 @@ class State:
     chosen: Query
     table: pa.Table
     facts: Facts
-    spans: tuple[Span, ...] = ()
+    spans: tuple[PageIds, ...] = ()
     at: int = 0
     note: str = ""
 
     @property
-    def span(self) -> Span | None:
+    def span(self) -> PageIds | None:
         """The page that is shown; None where the range has no messages."""
         return self.spans[self.at] if self.spans else None
 
@@ -85,10 +85,7 @@ class Pages:
         start = state.spans[-1].end.next() if state.spans else FIRST_ID
         if state.spans and state.spans[-1].end == LAST_ID:
             return replace(state, note="this is the last page")
-        found = await self.forward(state, start, after=state.spans)
-        if found is None:
-            state = await self.renewed(state)  # something may have come
-            found = await self.forward(state, start, after=state.spans)
+        state, found = await self._onward(state, start, after=state.spans)
         return found or replace(state, note="this is the last page: nothing comes after it")
 
     async def previous(self, state: State) -> State:
@@ -105,9 +102,7 @@ class Pages:
 
     async def first(self, state: State) -> State:
         """The first page of the range."""
-        found = await self.forward(state, FIRST_ID)
-        if found is None:
-            found = await self.forward(await self.renewed(state), FIRST_ID)
+        state, found = await self._onward(state, FIRST_ID)
         return found or self.empty(state)
 
     async def last(self, state: State) -> State:
@@ -129,7 +124,7 @@ class Pages:
         return found or await self.first(state)
 
     async def forward(
-        self, state: State, start: EntryId, *, after: tuple[Span, ...] = ()
+        self, state: State, start: EntryId, *, after: tuple[PageIds, ...] = ()
     ) -> State | None:
         """The state with the page from an id on, behind those visited; None if there is none."""
         query = replace(state.chosen, lower=(*state.chosen.lower, Fixed(start)))
@@ -137,9 +132,22 @@ class Pages:
         if found.first is None and found.stopped is None:
             return None
         end = found.stopped or found.last or start
-        span = Span(found.first or start, end, not found.full, found.stopped is not None)
+        span = PageIds(found.first or start, end, not found.full, found.stopped is not None)
         spans = (*after, span)[-MAX_VISITED:]
         return await self.shown(replace(state, spans=spans, at=len(spans) - 1))
+
+    async def _onward(
+        self, state: State, start: EntryId, *, after: tuple[PageIds, ...] = ()
+    ) -> tuple[State, State | None]:
+        """The same, when more may have come than was there when the ends were looked at."""
+        found = await self.forward(state, start, after=after)
+        span = found and found.span
+        if span and (span.stopped or not span.short):
+            return state, found
+        anew = await self.renewed(state)
+        if anew.pinned.extents == state.pinned.extents:
+            return anew, found
+        return anew, await self.forward(anew, start, after=after)
 
     async def backward(self, state: State, before: EntryId | None) -> State | None:
         """The same with the page that ends before an id, in front of those visited."""
@@ -151,7 +159,7 @@ class Pages:
         highest = LAST_ID if before is None else before.previous()
         start = found.stopped or found.first or highest
         end = found.last or highest
-        span = Span(start, end, before is None and not found.full, found.stopped is not None)
+        span = PageIds(start, end, before is None and not found.full, found.stopped is not None)
         spans = (span, *state.spans)[:MAX_VISITED]
         return await self.shown(replace(state, spans=spans, at=0))
 
@@ -160,7 +168,9 @@ class Pages:
             plan(query, state.pinned)
         except ConfigError:
             return Found(None, None, full=False, stopped=None)  # past the end of the range
-        return await find(self.stream, query, state.pinned, self.size, reverse=reverse)
+        first = not state.spans  # what no row has is a slip, unless rows were found before
+        size = self.size
+        return await find(self.stream, query, state.pinned, size, reverse=reverse, strict=first)
 
     async def shown(self, state: State) -> State:
         """The state with the rows of its page."""

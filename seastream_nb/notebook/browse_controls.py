@@ -53,7 +53,9 @@ class Controls:
 
     def _make(self) -> None:
         self.title = widgets.HTML()
-        self.chart = widgets.Image(format="png", layout={"max_width": "100%"})
+        self.chart = widgets.Image(
+            format="png", layout={"align_self": "flex-start", "max_width": "100%"}
+        )
         self.range = widgets.SelectionRangeSlider(
             options=[("", 0), (" ", 1)],
             continuous_update=False,
