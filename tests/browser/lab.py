@@ -206,6 +206,13 @@ class Notebook:
         """What a cell shows below itself."""
         return self.cell(number).locator(".jp-OutputArea")
 
+    def sees(self, found: Locator) -> bool:
+        """Whether the middle of an element is on the screen, so that nobody has to scroll."""
+        box, size = found.bounding_box(), self.page.viewport_size
+        assert box is not None
+        assert size is not None
+        return 0 <= box["y"] + box["height"] / 2 < size["height"]
+
     def screenshot(self, name: str) -> None:
         """Leave a picture of what is seen now, in `build/screenshots/`, to be looked at."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)

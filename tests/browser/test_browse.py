@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.test_live import IMAGE, SCRIPT
+from tests.servers import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,16 +71,28 @@ def test_the_pager_turns_pages(notebook: Notebook) -> None:
     assert notebook.value("len(browser.page)") == "100"
 
 
-def test_the_range_slider_chooses_a_part(notebook: Notebook) -> None:
-    lower, upper = notebook.output(1).locator(".noUi-handle").all()
-    before = int(notebook.value("len(browser.to_pandas())"))
-    lower.focus()
-    for _ in range(10):
-        lower.press("ArrowRight")
-    notebook.page.wait_for_function("() => true")
+def test_the_range_slider_chooses_a_part_and_says_which(notebook: Notebook) -> None:
+    output, mouse = notebook.output(1), notebook.page.mouse
+    lower, upper = output.locator(".noUi-handle").all()
+    begin, end = lower.bounding_box(), upper.bounding_box()
+    assert begin is not None
+    assert end is not None
+    lower.hover()
+    mouse.down()
+    mouse.move((begin["x"] + end["x"]) / 2 + begin["width"] / 2, begin["y"] + 5, steps=5)
+    shows(notebook, 0, 99)  # until it is let go
+    mouse.up()
+    eventually(lambda: notebook.value("'since' in browser.code") == "True")
+    left = int(notebook.value("len(browser.to_pandas())"))
+    assert 100 < left < TOTAL - 100
+    shows(notebook, TOTAL - left, TOTAL - left + 99)
+    press(notebook, "last")
+    shows(notebook, TOTAL - 100, TOTAL - 1)
     notebook.screenshot("browse-range")
-    assert before == TOTAL
-    assert upper.is_visible()
+    readout = output.locator(".widget-readout")
+    since = notebook.value("str(browser.to_pandas()['timestamp'].min())[:13]").strip("'")
+    assert readout.inner_text().startswith(since)
+    assert readout.evaluate("it => it.scrollWidth <= it.clientWidth")
 
 
 def test_what_a_stream_holds_stays_text(notebook: Notebook) -> None:

@@ -61,11 +61,13 @@ def test_it_shows_what_comes_pauses_resumes_and_stops(
     assert notebook.value("view.state") == "'paused'"
     notebook.screenshot("live-paused")
     assert rows.count() == 3
+    assert notebook.sees(rows.last)
 
     view.get_by_role("button", name="Resume").click()
     says(notebook, "seen 4")
     assert "200" in rows.first.inner_text()
     notebook.screenshot("live-running")
+    assert notebook.sees(rows.last)
 
     view.get_by_role("button", name="Stop").click()
     says(notebook, "stopped")
