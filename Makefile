@@ -19,7 +19,7 @@ help:
 demo: .venv/.installed
 	@$(BIN)/python -m seastream_nb.demo
 
-test: .venv/.installed-dev
+test: .venv/.installed-dev .venv/.ipykernels
 	$(BIN)/pytest -n auto
 	$(BIN)/pytest -p no:cacheprovider -o addopts= --nbval --nbval-current-env \
 		--nbval-cell-timeout=120 --nbval-sanitize-with notebooks/sanitize.cfg notebooks
@@ -63,6 +63,10 @@ clean:
 	@echo "Installing into .venv, which takes a few minutes the first time"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ .venv/.installed
+
+.venv/.ipykernels: .venv/.installed-dev tests/ipykernels.py
+	$(BIN)/python -m tests.ipykernels
+	@touch $@
 
 .venv/.installed-browser: .venv/.installed-dev
 	@echo "Installing JupyterLab into .venv"

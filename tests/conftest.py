@@ -1,7 +1,8 @@
 """Fixtures that every test may use: real servers for the session, emptied for each test.
 
 `url`, `client`, `streamer` are of the embedded server; a test that takes `matrix_url`,
-`matrix_client` or `matrix_streamer` instead runs once on each server of the matrix.
+`matrix_client` or `matrix_streamer` instead runs once on each server of the matrix; one that takes
+`matrix_kernel`, in a kernel of each ipykernel that behaves differently.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import pytest
 import seastream_nb as ss
 from seastream_nb.process import ServerProcess
 from seastream_nb.server import PRIVATE, EmbeddedServer, embedded
+from tests.ipykernels import VERSIONS, require_ipykernel
+from tests.portal_kernel import Kernel, running_kernel
 from tests.servers import LANES, plain_client, raw, require_server, socket_url
 
 if TYPE_CHECKING:
@@ -116,3 +119,12 @@ def matrix_streamer(matrix_url: str) -> Iterator[ss.Streamer]:
     """A connection to each server of the matrix, whose database is empty."""
     with ss.connect(matrix_url) as connected:
         yield connected
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def matrix_kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
+    """A kernel of each ipykernel in turn; a version that is not installed is skipped by name."""
+    with running_kernel(require_ipykernel(request.param)) as running:
+        told, _ = running.run("import ipykernel\nprint(ipykernel.__version__)")
+        assert told.lines == [request.param]
+        yield running

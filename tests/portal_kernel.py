@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
 
 PATIENCE = 60.0
+QUIET = 0.05
 
 
 class ThisPython(KernelSpecManager):
@@ -61,18 +64,52 @@ class Kernel:
             if kind == "stream":
                 lines += content["text"].splitlines()
                 if interrupt_at in lines:
+                    self.wait_until_it_waits()
                     interrupt_at, since = None, time.monotonic()
                     self.manager.interrupt_kernel()
             elif kind == "error":
                 error = content["ename"]
             elif kind == "status" and content["execution_state"] == "idle":
                 ended = time.monotonic()
+                self.take_reply(request)
                 return Cell(lines, error, ended), ended - since
+
+    def take_reply(self, request: str) -> dict[str, Any]:
+        """What the kernel answers to a request, which front ends await before they send another.
+
+        ipykernel 7.3 may never see a request that comes while it sends that answer.
+        """
+        while True:
+            reply: dict[str, Any] = self.client.get_shell_msg(timeout=PATIENCE)
+            if reply["parent_header"].get("msg_id") == request:
+                return reply
+
+    def wait_until_it_waits(self) -> None:
+        """Wait until the kernel's main thread waits for something, whatever it did before.
+
+        A cell that prints is seen before `print` returns, and an interrupt inside of ipykernel's
+        `print` may leave a kernel that never answers again (each version, one time in 200).
+        """
+        pid = self.manager.provisioner.pid
+        status = Path(f"/proc/{pid}/task/{pid}/status")
+
+        def ran() -> str:
+            return status.read_text().partition("voluntary_ctxt_switches")[2]
+
+        deadline = time.monotonic() + PATIENCE
+        before = None
+        while before != (before := ran()):
+            assert time.monotonic() < deadline
+            time.sleep(QUIET)
 
 
 @contextmanager
-def running_kernel() -> Iterator[Kernel]:
-    manager = KernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())
+def running_kernel(first_on_path: Path | None = None) -> Iterator[Kernel]:
+    """A kernel of this Python, which may look for modules in another folder before all others."""
+    paths = [str(first_on_path)] if first_on_path else []
+    paths += filter(None, [os.environ.get("PYTHONPATH")])
+    specs = ThisPython(environment={"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
+    manager = KernelManager(kernel_name="python3", kernel_spec_manager=specs)
     manager.start_kernel()
     client = manager.client()
     try:

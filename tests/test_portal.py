@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from seastream_nb import members, portal
-from tests.portal_kernel import Kernel, running_kernel
+from tests.portal_kernel import Kernel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable
 
 PATIENCE = 60.0
 request_id = contextvars.ContextVar("request_id", default="nobody's")
@@ -537,14 +537,14 @@ print(portal.run(pid()) == os.getpid(), portal.loop() is parent, next(items))
     assert python(BACKGROUND + code) == ["True True", "True True 2", "closed"]
 
 
-# A real kernel
+# In kernels
 
 
 @pytest.fixture(scope="module")
-def kernel() -> Iterator[Kernel]:
-    with running_kernel() as running:
-        running.run(KERNEL_SETUP)
-        yield running
+def kernel(matrix_kernel: Kernel) -> Kernel:
+    cell, _ = matrix_kernel.run(KERNEL_SETUP)
+    assert cell.error is None
+    return matrix_kernel
 
 
 KERNEL_SETUP = """

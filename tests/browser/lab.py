@@ -154,6 +154,11 @@ SHOW = """async number => {
         await new Promise(requestAnimationFrame);
     }
 }"""
+ASK = """async expression => {
+    const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    const asked = {code: '', silent: true, user_expressions: {it: expression}};
+    return (await kernel.requestExecute(asked).done).content.user_expressions.it;
+}"""
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,15 @@ class Notebook:
         self.command("notebook:run-all-cells")
         self.page.wait_for_function(DONE, timeout=PATIENCE * 1000)
 
+    def value(self, expression: str) -> str:
+        """The repr of an expression in the kernel, asked for beside the cells.
+
+        Not while a cell runs: the kernel does one thing after the other.
+        """
+        found = self.page.evaluate(ASK, expression)
+        assert found["status"] == "ok", found
+        return str(found["data"]["text/plain"])
+
     def show(self, number: int) -> None:
         """Scroll to a cell, and wait until it stays in view."""
         self.page.evaluate(SHOW, number)
@@ -192,10 +206,26 @@ class Notebook:
         """What a cell shows below itself."""
         return self.cell(number).locator(".jp-OutputArea")
 
+    def sees(self, found: Locator) -> bool:
+        """Whether the middle of an element is on the screen, so that nobody has to scroll."""
+        box, size = found.bounding_box(), self.page.viewport_size
+        assert box is not None
+        assert size is not None
+        return 0 <= box["y"] + box["height"] / 2 < size["height"]
+
     def screenshot(self, name: str) -> None:
         """Leave a picture of what is seen now, in `build/screenshots/`, to be looked at."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+    def save(self) -> None:
+        """Save the notebook."""
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.save()")
+
+    def reload(self) -> None:
+        """Load the page again, as after a crash of the browser; the kernel goes on."""
+        self.page.reload()
+        self.page.wait_for_function(READY, timeout=PATIENCE * 1000)
 
     def close(self) -> None:
         """End the kernel, then the page."""

@@ -28,28 +28,41 @@ class FrontEnd:
     kernel: Kernel
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     messages: list[dict[str, Any]] = field(default_factory=list)
+    _began: dict[str, int] = field(default_factory=dict)
 
     def run(self, code: str, cell: str | None = None) -> list[dict[str, Any]]:
         """Run a cell, under an id as JupyterLab does; what it published until it was idle."""
+        return self.finish(self.start(code, cell))
+
+    def start(self, code: str, cell: str | None = None) -> str:
+        """Have a cell run, without waiting for it; its request."""
         client = self.kernel.client
         content = {"code": code, "silent": False, "store_history": True, "allow_stdin": True}
         message = client.session.msg("execute_request", content)
         message["metadata"] = {} if cell is None else {"cellId": cell}
-        client.shell_channel.send(message)
-        request, start = message["header"]["msg_id"], len(self.messages)
+        return self._send(message)
 
-        def idle() -> bool:
-            return any(
-                each["msg_type"] == "status"
-                and each["content"]["execution_state"] == "idle"
-                and each["parent_header"].get("msg_id") == request
-                for each in self.messages[start:]
-            )
+    def _send(self, message: dict[str, Any]) -> str:
+        request: str = message["header"]["msg_id"]
+        self._began[request] = len(self.messages)
+        self.kernel.client.shell_channel.send(message)
+        return request
 
-        self.until(idle)
-        return [
-            each for each in self.messages[start:] if each["parent_header"].get("msg_id") == request
-        ]
+    def finish(self, request: str) -> list[dict[str, Any]]:
+        """Wait until a cell that was started is idle; what it published."""
+        self.until(lambda: self._idle(request))
+        self.kernel.take_reply(request)
+        return self._of(request)
+
+    def _idle(self, request: str) -> bool:
+        return any(
+            each["msg_type"] == "status" and each["content"]["execution_state"] == "idle"
+            for each in self._of(request)
+        )
+
+    def _of(self, request: str) -> list[dict[str, Any]]:
+        since = self.messages[self._began[request] :]
+        return [each for each in since if each["parent_header"].get("msg_id") == request]
 
     def value(self, code: str) -> str:
         """What an expression prints."""
@@ -67,26 +80,41 @@ class FrontEnd:
             each["content"]["data"] for each in published if each["msg_type"] == "execute_result"
         ]
         model: str = bundle[WIDGET]["model_id"]
-        self.update(model, _view_count=1)
+        request = self.update(model, _view_count=1)
+        self.until(lambda: self._idle(request))
         return model
 
-    def update(self, model: str, **state: Any) -> None:
-        """Set traits of a widget, as a page does."""
-        self._comm(model, {"method": "update", "state": state, "buffer_paths": []})
+    def update(self, model: str, **state: Any) -> str:
+        """Set traits of a widget, as a page does; its request."""
+        return self._comm(model, {"method": "update", "state": state, "buffer_paths": []})
 
-    def click(self, button: str) -> None:
-        """Click the button of this description."""
+    def click(self, button: str, subshell: str | None = None) -> None:
+        """Click the button of this description, on the main shell or on another."""
         (model,) = [
             name
             for name, state in self.models.items()
             if state.get("_model_name") == "ButtonModel" and state["description"] == button
         ]
-        self._comm(model, {"method": "custom", "content": {"event": "click"}})
+        self._comm(model, {"method": "custom", "content": {"event": "click"}}, subshell)
 
-    def _comm(self, model: str, data: dict[str, Any]) -> None:
+    def subshell(self) -> str | None:
+        """A new subshell, on which JupyterLab sends what widgets do; None where there are none."""
+        client = self.kernel.client
+        if "kernel subshells" not in client.kernel_info(reply=True, timeout=PATIENCE)[
+            "content"
+        ].get("supported_features", []):
+            return None
+        client.control_channel.send(client.session.msg("create_subshell_request"))
+        reply = client.get_control_msg(timeout=PATIENCE)
+        found: str = reply["content"]["subshell_id"]
+        return found
+
+    def _comm(self, model: str, data: dict[str, Any], subshell: str | None = None) -> str:
         client = self.kernel.client
         message = client.session.msg("comm_msg", {"comm_id": model, "data": data})
-        client.shell_channel.send(message)
+        if subshell is not None:
+            message["header"]["subshell_id"] = subshell
+        return self._send(message)
 
     def receive(self, seconds: float) -> bool:
         """Take one message of the kernel, if one comes in time."""

@@ -22,6 +22,8 @@ from seastream_nb.notebook.browse.tabs import SCROLLING, ExportRow, GroupsTab, o
 from seastream_nb.notebook.cells import MOST, rows_html, time_text
 from seastream_nb.notebook.display import escape, keys_text
 
+# ipywidgets cuts what a slider says off where a date ends; here are two, with times.
+WHOLE = "<style>.seastream-range .widget-readout { max-width: none; overflow: visible }</style>"
 # Of all values of a page that can be opened, in characters.
 OPENED = 2_000_000
 
@@ -53,13 +55,16 @@ class Controls:
 
     def _make(self) -> None:
         self.title = widgets.HTML()
-        self.chart = widgets.Image(format="png", layout={"max_width": "100%"})
+        self.chart = widgets.Image(
+            format="png", layout={"align_self": "flex-start", "max_width": "100%"}
+        )
         self.range = widgets.SelectionRangeSlider(
             options=[("", 0), (" ", 1)],
             continuous_update=False,
             description="range",
             layout={"width": "100%", "max_width": "768px"},
         )
+        self.range.add_class("seastream-range")
         self.why_not = widgets.HTML()
         names = ("first", "previous", "next", "last", "refresh")
         self.buttons = {
@@ -197,7 +202,7 @@ class Controls:
     def _draw_page(self, problem: str) -> None:
         state = self._core.state
         keys, where = keys_text(self._core.stream.query), self._where()
-        self.title.value = f"<b>{escape(keys)}</b> at {escape(self._core.stream.source.url)}"
+        self.title.value = f"{WHOLE}<b>{escape(keys)}</b> at {escape(self._core.stream.source.url)}"
         self.status.value = escape(problem or state.note)
         cells = len(state.table) * len(state.table.column_names)
         most = max(200, min(MOST, OPENED // max(1, cells)))

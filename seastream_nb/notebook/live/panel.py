@@ -26,6 +26,8 @@ CHART_PAUSE = 1.0
 NOTHING = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAC0lEQVR4nGNgAAIAAAUAAXpeqz8AAAAASUVORK5CYII="
 )
+# A box would stretch it to its width, and one dot to a square that pushes the rows out of sight.
+AS_IT_IS = {"align_self": "flex-start", "max_width": "100%"}
 
 
 class Panel:
@@ -43,7 +45,7 @@ class Panel:
         self._toggle = _button("Pause", self._pause_or_resume)
         stop, latest = _button("Stop", watch.stop), _button("Latest", self._jump)
         self._buttons = ipywidgets.HBox([self._toggle, stop, latest])
-        self._chart = ipywidgets.Image(value=NOTHING, format="png")
+        self._chart = ipywidgets.Image(value=NOTHING, format="png", layout=AS_IT_IS)
         self._body = ipywidgets.HTML(body_html(watch, title))
         charts = [] if watch.wanted.chart is None else [self._chart]
         self.box = Box([self._buttons, *charts, self._body], watch.stop)
