@@ -53,7 +53,7 @@ def test_a_range_is_exported_as_parquet(connected: InteractiveShell) -> None:
         ("record ticks out.parquet", ".ss file"),
         ("record ticks out.ss --for soon", "soon"),
         ("record ticks out.ss -n 0", "from 1 on"),
-        ("replay ticks", "--to"),
+        ("replay ticks --now", "--to"),
         ("replay ticks --to redis://localhost --speed fast", "factor"),
         ("replay a.ss --from default --to redis://localhost", "leave out --from"),
     ],
