@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from seastream_nb.file.verify import FileReport, repair, verify
     from seastream_nb.listing import Catalog
     from seastream_nb.message import Message, MessageHeader, Receipt
-    from seastream_nb.notebook.browse import AsyncBrowser, Browser
-    from seastream_nb.notebook.live import AsyncLiveView, LiveView
+    from seastream_nb.notebook.browse.view import AsyncBrowser, Browser
+    from seastream_nb.notebook.live.view import AsyncLiveView, LiveView
     from seastream_nb.receipt import PendingReceipt
     from seastream_nb.resending import ReplayReport
     from seastream_nb.server import EmbeddedServer, embedded
@@ -95,8 +95,8 @@ _HOMES = {
     "file.verify": ("FileReport", "repair", "verify"),
     "listing": ("Catalog",),
     "message": ("Message", "MessageHeader", "Receipt"),
-    "notebook.browse": ("AsyncBrowser", "Browser"),
-    "notebook.live": ("AsyncLiveView", "LiveView"),
+    "notebook.browse.view": ("AsyncBrowser", "Browser"),
+    "notebook.live.view": ("AsyncLiveView", "LiveView"),
     "receipt": ("PendingReceipt",),
     "resending": ("ReplayReport",),
     "server": ("EmbeddedServer", "embedded"),
@@ -120,9 +120,9 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """`%load_ext seastream_nb`: the magics `%stream` and `%seastream`."""
-    import_module(f"{__name__}.notebook.magics").load(shell)
+    import_module(f"{__name__}.notebook.magics.stream").load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """`%unload_ext seastream_nb`: the magics are gone, their connections closed."""
-    import_module(f"{__name__}.notebook.magics").unload(shell)
+    import_module(f"{__name__}.notebook.magics.stream").unload(shell)

@@ -33,9 +33,9 @@ from seastream_nb.listing import Catalog
 from seastream_nb.members import awaiting, awaiting_call, awaiting_iter
 from seastream_nb.message import Message, Payload
 from seastream_nb.notebook import display
-from seastream_nb.notebook.browse import AsyncBrowser
-from seastream_nb.notebook.browsing import browse
-from seastream_nb.notebook.live import AsyncLiveView, watch
+from seastream_nb.notebook.browse.browsing import browse
+from seastream_nb.notebook.browse.view import AsyncBrowser
+from seastream_nb.notebook.live.view import AsyncLiveView, watch
 from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
 from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_from_thread
 from seastream_nb.portal import bridge

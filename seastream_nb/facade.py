@@ -15,10 +15,10 @@ from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint
 from seastream_nb.errors import ConfigError
 from seastream_nb.message import Message, MessageHeader
 from seastream_nb.notebook.display import brief
-from seastream_nb.notebook.player import ReplayControl
+from seastream_nb.notebook.replay.view import ReplayControl
 from seastream_nb.quantities import NS_PER_SECOND, Duration, parse_duration
 from seastream_nb.replay import ReplayCore
-from seastream_nb.rows import message_rows
+from seastream_nb.rows import Rows, message_rows
 
 
 class ProducerMembers:
@@ -116,14 +116,13 @@ class ConsumerMembers:
     def _taken_batch(self, most: float) -> pa.RecordBatch:
         """The same as one record batch; they are taken when the batch is made."""
         inbox = self._core.inbox
-        messages, place = inbox.look(most)
-        batch = self._batch(messages)
+        columns, place = inbox.columns(most)
+        batch = self._batch(message_rows(*columns))
         inbox.go_on(place)
         return batch
 
-    def _batch(self, messages: list[Message]) -> pa.RecordBatch:
+    def _batch(self, rows: Rows) -> pa.RecordBatch:
         options = self._core.connection
-        rows = message_rows(messages)
         names = default_columns((), payload=True, with_id=False)
         return pa.RecordBatch.from_arrays(
             [base_column(name, rows, options.unit_ns, options.tz) for name in names],

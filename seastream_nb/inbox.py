@@ -78,6 +78,8 @@ class Batch:
 
 
 Place = tuple[Batch, int]
+Columns = tuple[list[Origin], list[Any], list[bytes]]
+"""Origins, ids and payloads of messages."""
 
 
 class Inbox:
@@ -130,13 +132,20 @@ class Inbox:
 
     def look(self, most: float) -> tuple[list[Message], Place]:
         """The next messages, up to `most` of them, and the place behind them for `go_on`."""
+        columns, place = self.columns(most)
+        return list(map(Message, *columns)), place
+
+    def columns(self, most: float) -> tuple[Columns, Place]:
+        """The same as columns, without an object for each message."""
         batch, at = self._place
-        found: list[Message] = []
+        found: Columns = [], [], []
+        origins, ids, payloads = found
         while True:
-            stop = int(min(len(batch), at + most - len(found)))
-            columns = (batch.origins[at:stop], batch.ids[at:stop], batch.payloads[at:stop])
-            found += map(Message, *columns)
-            if batch.then is None or len(found) >= most:
+            stop = int(min(len(batch), at + most - len(ids)))
+            origins += batch.origins[at:stop]
+            ids += batch.ids[at:stop]
+            payloads += batch.payloads[at:stop]
+            if batch.then is None or len(ids) >= most:
                 return found, (batch, stop)
             batch, at = batch.then, 0
 

@@ -178,9 +178,9 @@ def warn_caller(message: str) -> None:
         kept.append(message)
 
 
-def noted_warnings() -> list[str]:
+def noted_warnings(notes: list[str] | None = None) -> list[str]:
     """What `warn_caller` is told in this task from now on, for whoever shows it by other means."""
-    notes: list[str] = []
+    notes = [] if notes is None else notes
     _warnings.set(notes)
     return notes
 
@@ -195,9 +195,19 @@ def call_soon(function: Callable[[*Ts], object], *args: *Ts) -> None:
     loop().call_soon_threadsafe(function, *args)
 
 
+# A loop refers to its tasks weakly: one that waits for what only it knows would be garbage.
+_spawned: set[Future[Any]] = set()
+
+
 def spawn(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-    """A future of the coroutine, which runs on the I/O thread; the exit of Python cancels it."""
-    return asyncio.run_coroutine_threadsafe(coroutine, _open(coroutine).loop)
+    """A future of the coroutine, which runs on the I/O thread; the exit of Python cancels it.
+
+    Nobody has to keep the future.
+    """
+    future = asyncio.run_coroutine_threadsafe(coroutine, _open(coroutine).loop)
+    _spawned.add(future)
+    future.add_done_callback(_spawned.discard)
+    return future
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 
 from seastream_nb.keys import EntryId, NumberedId
 from seastream_nb.message import Message, Origin
-from seastream_nb.page import Numbers, Page, entry_id, entry_ids
+from seastream_nb.page import Numbers, Page, entry_id, entry_ids, parse_ids
 
 
 @dataclass(frozen=True)
@@ -219,17 +220,41 @@ def _concat_fields(parts: Sequence[Rows]) -> dict[bytes, pa.BinaryArray] | None:
     }
 
 
-def message_rows(messages: Sequence[Message]) -> Rows:
-    """The rows that these messages would be read as."""
-    origins = tuple(dict.fromkeys(message.origin for message in messages))
-    number = {origin: index for index, origin in enumerate(origins)}
-    ids = [message.entry_id for message in messages]
-    numbered = [isinstance(each, NumberedId) for each in ids]
+def message_rows(
+    origins: Sequence[Origin], ids: Sequence[EntryId | bytes], payloads: Sequence[bytes]
+) -> Rows:
+    """The rows that messages would be read as, out of columns of them.
+
+    >>> rows = message_rows([Origin("s", 1, b"s:1")] * 2, [b"5-1", EntryId(6, 0)], [b"a", b"b"])
+    >>> rows.ms.tolist(), rows.sub.tolist(), rows.origin.tolist(), len(rows.origins)
+    ([5, 6], [1, 0], [0, 0], 1)
+    """
+    ms, sub, numbered = _id_columns(ids)
+    # By identity: hashing an origin for each message would cost more than all the rest.
+    places = list(map(id, origins))
+    known = dict(zip(places, origins, strict=True))
+    named = tuple(dict.fromkeys(known.values()))
+    number = {origin: index for index, origin in enumerate(named)}
+    at = {place: number[origin] for place, origin in known.items()}
     return Rows(
-        origins=origins,
-        origin=np.array([number[message.origin] for message in messages], dtype=np.int32),
-        ms=np.array([each.ms for each in ids], dtype=np.uint64),
-        sub=np.array([each.sub for each in ids], dtype=np.uint64),
-        numbered=np.array(numbered) if any(numbered) else None,
-        payload=pa.array([message.payload for message in messages], pa.binary()),
+        origins=named,
+        origin=np.array([at[place] for place in places], dtype=np.int32),
+        ms=ms,
+        sub=sub,
+        numbered=numbered,
+        payload=pa.array(payloads, pa.binary()),
+    )
+
+
+def _id_columns(ids: Sequence[EntryId | bytes]) -> tuple[Numbers, Numbers, Numbers | None]:
+    """Times and numbers of entries, and which of them are `NumberedId`s."""
+    if set(map(type, ids)) == {bytes}:
+        numbers = parse_ids(cast("list[bytes]", ids))
+        return numbers[0::2], numbers[1::2], None
+    parsed = [EntryId.parse(each) if isinstance(each, bytes) else each for each in ids]
+    numbered = [isinstance(each, NumberedId) for each in parsed]
+    return (
+        np.array([each.ms for each in parsed], dtype=np.uint64),
+        np.array([each.sub for each in parsed], dtype=np.uint64),
+        np.array(numbered) if any(numbered) else None,
     )

@@ -32,9 +32,9 @@ from seastream_nb.listing import Catalog
 from seastream_nb.members import blocking, blocking_call, blocking_iter
 from seastream_nb.message import Message, Payload, payload_bytes
 from seastream_nb.notebook import display
-from seastream_nb.notebook.browse import Browser
-from seastream_nb.notebook.browsing import browse
-from seastream_nb.notebook.live import LiveView, watch
+from seastream_nb.notebook.browse.browsing import browse
+from seastream_nb.notebook.browse.view import Browser
+from seastream_nb.notebook.live.view import LiveView, watch
 from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
 from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_all, send_waiting
 from seastream_nb.quantities import Duration, Size

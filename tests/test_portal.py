@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import weakref
@@ -461,6 +462,17 @@ class Facade:
     class _core: numbers = staticmethod(numbers)
     numbers = members.blocking_iter(numbers)
 """
+
+
+def test_background_work_goes_on_when_nobody_keeps_its_future() -> None:
+    code = """
+    import gc
+    portal.spawn(background(asyncio.sleep, 0.01)); started.wait()
+    async def number(): return len(asyncio.all_tasks())
+    gc.collect()
+    print(portal.run(number()))
+    """
+    assert python(BACKGROUND + textwrap.dedent(code)) == ["2", "cleaned up"]
 
 
 def test_background_work_is_stopped_when_python_exits() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import seastream_nb as ss
 from seastream_nb import errors
-from seastream_nb.notebook.browse_controls import Controls
+from seastream_nb.notebook.browse.controls import Controls
 from tests.portal_kernel import PATIENCE, Kernel, running_kernel
 from tests.servers import eventually, plain_client, tcp_server
 

@@ -13,7 +13,7 @@ import pytest
 
 import seastream_nb as ss
 from seastream_nb import errors
-from seastream_nb.notebook import finding
+from seastream_nb.notebook.browse import finding
 
 if TYPE_CHECKING:
     import redis

@@ -8,7 +8,7 @@ import pytest
 
 import seastream_nb as ss
 from seastream_nb.notebook import running
-from tests.notebook.cells import START, error_of, run
+from tests.notebook.cells import DATA, START, error_of, run
 from tests.redis.consuming import send
 from tests.servers import eventually
 
@@ -141,3 +141,51 @@ def test_a_stream_that_is_not_there_yet_is_said(
     assert "did you mean 'ticks'" in capsys.readouterr().out
     client.xadd("tics", {"msg": "1"}, id=f"{START}-0")
     view.wait(1, PATIENCE)
+
+
+def test_browse_shows_the_pages_of_a_range(connected: InteractiveShell) -> None:
+    view = run(connected, "%stream browse ticks --json --page-size 2 --as pages")
+
+    assert isinstance(view, ss.Browser)
+    assert connected.user_ns["pages"] is view
+    assert view.page["price"].tolist() == [1.5, 2.5]
+    assert view.next()["price"].tolist() == [3.5]
+    at = run(connected, f"%stream browse ticks --json --at {START + 1_000}-0 --since {START}")
+    assert at.page["price"].tolist() == [2.5, 3.5]
+
+
+def test_a_browser_of_another_place_works_until_the_magics_are_unloaded(
+    shell: InteractiveShell, url: str, ticks: redis.Redis
+) -> None:
+    view = run(shell, f"%stream browse ticks --json --from {url} --page-size 1")
+    assert view.next()["price"].tolist() == [2.5]
+    before = len(ticks.client_list())
+    shell.extension_manager.unload_extension("seastream_nb")
+
+    assert eventually(lambda: len(ticks.client_list()) < before)
+    shell.extension_manager.load_extension("seastream_nb")
+
+
+def test_a_replay_without_a_place_to_go_shows_buttons(shell: InteractiveShell) -> None:
+    control = run(shell, f"%stream replay {DATA / 'prices.ss'} --speed max --json --as again")
+
+    assert shell.user_ns["again"] is control
+    control.play()
+    control.wait(PATIENCE)
+    assert control.count == 2_000
+    control.stop()
+    assert "--to" in str(error_of(shell, f"%stream replay {DATA / 'prices.ss'} --now"))
+
+
+@pytest.mark.parametrize(
+    ("line", "call"),
+    [
+        ("browse ticks --at -5m --as b", "b = streamer.stream('ticks').browse(at='-5m')"),
+        ("replay ticks --speed 2", "streamer.stream('ticks').replay(speed=2.0).control()"),
+    ],
+)
+def test_views_can_be_told_as_python(
+    connected: InteractiveShell, capsys: pytest.CaptureFixture[str], line: str, call: str
+) -> None:
+    assert run(connected, f"%stream {line} --dry-run") is None
+    assert call in capsys.readouterr().out

@@ -161,7 +161,7 @@ def test_clearing_the_output_stops_it(page: FrontEnd) -> None:
 
 
 def test_moving_the_cell_does_not(page: FrontEnd, client: redis.Redis) -> None:
-    from seastream_nb.notebook.panel import GONE_SECONDS
+    from seastream_nb.notebook.box import GONE_SECONDS
 
     model = page.shown('view = s["s"].live(); view')
     page.update(model, _view_count=0)
@@ -187,7 +187,7 @@ def test_a_page_that_was_loaded_again_counts_from_nothing(page: FrontEnd) -> Non
 
 
 def test_a_view_that_was_never_shown_is_not_stopped_for_that(page: FrontEnd) -> None:
-    from seastream_nb.notebook.panel import GONE_SECONDS
+    from seastream_nb.notebook.box import GONE_SECONDS
 
     page.run('view = s["s"].live(); view.widget')
     page.listen(GONE_SECONDS + 0.5)

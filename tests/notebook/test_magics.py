@@ -11,7 +11,7 @@ import pytest
 from IPython.core.magic import MAGIC_NO_VAR_EXPAND_ATTR
 
 import seastream_nb as ss
-from seastream_nb.notebook.arguments import masked
+from seastream_nb.notebook.magics.arguments import masked
 from tests.notebook.cells import DATA, START, error_of, run
 from tests.portal_kernel import Kernel, running_kernel
 

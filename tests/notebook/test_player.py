@@ -15,8 +15,9 @@ import pytest
 import seastream_nb as ss
 from seastream_nb import portal
 from seastream_nb.errors import ConfigError, ConnectError, FileFormatError
-from seastream_nb.notebook import player, playing, running
-from seastream_nb.notebook.controls import Controls
+from seastream_nb.notebook import box, running
+from seastream_nb.notebook.replay import playing
+from seastream_nb.notebook.replay.controls import Controls
 from seastream_nb.notebook.view import Cell
 from tests.portal_kernel import PATIENCE, Kernel, running_kernel
 from tests.servers import eventually, tcp_server
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from seastream_nb.notebook.player import ReplayControl
+    from seastream_nb.notebook.replay.view import ReplayControl
 
 WEEK = Path(__file__).parents[2] / "data" / "earthquakes.ss"
 QUAKES = 1_707
@@ -407,7 +408,7 @@ def test_shown_nowhere_any_more_it_stops(
     shown: Callable[[ReplayControl], Controls],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(player, "GRACE", 0.01)
+    monkeypatch.setattr(box, "GONE_SECONDS", 0.01)
     widgets = shown(control := quakes.replay().control())
 
     widgets.box._view_count = 1
@@ -421,7 +422,7 @@ def test_a_view_that_comes_back_soon_stops_nothing(
     shown: Callable[[ReplayControl], Controls],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(player, "GRACE", 0.05)
+    monkeypatch.setattr(box, "GONE_SECONDS", 0.05)
     widgets = shown(control := quakes.replay().control())
 
     for count in (1, 0, 1):
@@ -524,8 +525,8 @@ def test_a_server_that_dies_fails_it_and_playing_tries_again(
 SHOW = f"""
 import threading, seastream_nb as ss
 from pathlib import Path
-from seastream_nb.notebook import player, running
-player.GRACE = 0.1
+from seastream_nb.notebook import box, running
+box.GONE_SECONDS = 0.1
 file = ss.connect(Path({str(WEEK)!r}), read_only=True)
 control = file["earthquakes"].json().replay(speed=10).control(rows=3)
 control

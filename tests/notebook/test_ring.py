@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 
-from seastream_nb.notebook.ring import PARTS, Held, Ring
-from seastream_nb.notebook.tally import RECENT, Arrivals, Tally, nanoseconds
+from seastream_nb.notebook.live.ring import PARTS, Held, Ring
+from seastream_nb.notebook.live.tally import RECENT, Arrivals, Tally, nanoseconds
 from seastream_nb.quantities import NS_PER_SECOND
 
 

@@ -116,3 +116,23 @@ def test_a_commit_in_the_background_that_was_denied_is_made_once_it_is_allowed(
             assert pending(client) == 3
             may(client, "+@all")
             assert all_acked(client)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_server_without_memory_still_gives_messages_and_takes_commits(
+    matrix_tcp: TcpServer, mode: str
+) -> None:
+    """F18."""
+    with ss.connect(matrix_tcp.url) as streamer, plain_client(matrix_tcp.url) as client:
+        send(client, "s", *range(5))
+        consumer = streamer.consumer("s", **in_group(mode, batch_size=1))
+        got = consumer.take(2, PATIENCE)
+        client.config_set("maxmemory", 1)
+        with streamer.producer("s") as producer, pytest.raises(ss.NotSent, match="OOM"):
+            producer.send("5").result(PATIENCE)
+        got += consumer.take(3, PATIENCE)
+        assert numbers(got) == [0, 1, 2, 3, 4]
+        for message in got:
+            consumer.ack(message)
+        consumer.commit()
+        assert all_acked(client)

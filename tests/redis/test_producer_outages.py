@@ -338,6 +338,47 @@ def test_an_outage_of_ten_seconds_takes_bounded_memory_and_loses_nothing(tcp: Tc
     assert grown <= 64 * 2**20
 
 
+def test_a_queue_that_fills_during_an_outage_refuses_after_the_timeout(tcp: TcpServer) -> None:
+    """F15: what was refused was not queued, and what fails is told."""
+    accepted: list[ss.PendingReceipt] = []
+
+    def fill() -> None:
+        while True:
+            accepted.append(producer.send(f"{len(accepted):01000}"))
+
+    with ss.connect(tcp.url, timeout=1) as streamer:
+        producer = streamer.producer("ticks", max_queue=20_000)
+        tcp.kill()
+        with pytest.raises(QueueFull, match=r"no room came within 1 s"):
+            fill()
+        assert len(accepted) == 20_000 // (1_000 + 200)
+        assert {outcome(each) for each in accepted} <= {"NotSent", "MaybeSent"}
+        tcp.restart()
+        assert outcome(producer.send("16")) == "sent"
+    assert stored(tcp) == [16]
+
+
+async def test_room_in_a_queue_that_filled_during_an_outage_comes_after_it(tcp: TcpServer) -> None:
+    """F15, on the awaiting facade."""
+    async with (
+        ss.connect_async(tcp.url, timeout=30) as streamer,
+        await streamer.producer("ticks", max_queue=20_000) as producer,
+    ):
+        tcp.kill()
+        for number in range(16):
+            producer.send(f"{number:01000}")
+        with pytest.raises(QueueFull, match="19,200 bytes wait"):
+            producer.send("x" * 1_000)
+        waiting = asyncio.create_task(producer.room())
+        with pytest.raises(TimeoutError):
+            await producer.room(timeout=0.01)
+        assert not waiting.done()
+        await asyncio.to_thread(tcp.restart)
+        await waiting
+        producer.send("16")
+    assert stored(tcp) == list(range(17))
+
+
 # The server is frozen.
 
 

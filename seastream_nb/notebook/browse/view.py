@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from seastream_nb import portal
 from seastream_nb.errors import StreamError
 from seastream_nb.members import awaiting, blocking
-from seastream_nb.notebook.browsing import Browsing
+from seastream_nb.notebook.browse.browsing import Browsing
 from seastream_nb.notebook.cells import rows_html
 from seastream_nb.notebook.charts import image_html
 from seastream_nb.notebook.display import brief, escape, keys_text
@@ -78,7 +78,7 @@ class BrowserView(View):
         return image_html(png, "messages over time")
 
     def _make_widget(self) -> DOMWidget:
-        from seastream_nb.notebook.browse_controls import Controls
+        from seastream_nb.notebook.browse.controls import Controls
 
         # The front end knows the widgets, and they know what they do.
         self._controls = Controls(self._core, self._where)

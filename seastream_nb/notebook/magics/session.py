@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import seastream_nb as ss
 from seastream_nb.asking import place
 from seastream_nb.errors import StreamError
-from seastream_nb.notebook.arguments import masked
+from seastream_nb.notebook.magics.arguments import masked
 from seastream_nb.url import Secret
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Session:
     Attributes:
         connections: by name.
         current: the name of the one that is read from where none is named.
+        opened: connections without a name, made for views that stay.
         columns: those that reads of a stream had, by key; for the Tab key.
         last_error: the last error that showed as one line.
     """
@@ -38,6 +39,7 @@ class Session:
         self.shell = shell
         self.connections: dict[str, Connection] = {}
         self.current: str | None = None
+        self.opened: list[ss.Streamer] = []
         self.columns: dict[str, dict[str, None]] = {}
         self.last_error: StreamError | None = None
 
@@ -96,6 +98,8 @@ class Session:
         self.current = None
         while self.connections:
             self.connections.popitem()[1].streamer.close()
+        while self.opened:
+            self.opened.pop().close()
 
 
 def _written(target: str | Path | None) -> str:

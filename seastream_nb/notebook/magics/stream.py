@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from IPython.core.magic import no_var_expand
 
 from seastream_nb.errors import ConfigError, StreamError
-from seastream_nb.notebook import frames
-from seastream_nb.notebook.arguments import Helped, LineParser, tokens_of
-from seastream_nb.notebook.commands import CELL, command, overview, table
-from seastream_nb.notebook.completion import Completion
-from seastream_nb.notebook.session import Session
+from seastream_nb.notebook.magics import frames
+from seastream_nb.notebook.magics.arguments import Helped, LineParser, tokens_of
+from seastream_nb.notebook.magics.commands import CELL, command, overview, table
+from seastream_nb.notebook.magics.completion import Completion
+from seastream_nb.notebook.magics.session import Session
 from seastream_nb.options import require_known
 
 if TYPE_CHECKING:

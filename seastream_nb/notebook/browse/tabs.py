@@ -10,7 +10,7 @@ import ipywidgets as widgets
 
 from seastream_nb import portal
 from seastream_nb.errors import StreamError
-from seastream_nb.notebook.browsing import Browsing
+from seastream_nb.notebook.browse.browsing import Browsing
 from seastream_nb.notebook.cells import frame_html
 from seastream_nb.notebook.display import brief, escape
 

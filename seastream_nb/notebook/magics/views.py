@@ -1,4 +1,4 @@
-"""`%stream live`, `tail --follow`, `ps` and `stop`: views that read on while other cells run."""
+"""`%stream live`, `tail --follow`, `browse`, `replay`: views; `ps` and `stop`: those that go on."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from seastream_nb import portal
 from seastream_nb.asking import Call, built, place
 from seastream_nb.errors import ConfigError
 from seastream_nb.notebook import running
-from seastream_nb.notebook.arguments import asked
 from seastream_nb.notebook.display import Column, text_table
-from seastream_nb.notebook.hints import note_missing
-from seastream_nb.notebook.program import assigned, program
+from seastream_nb.notebook.magics.arguments import asked
+from seastream_nb.notebook.magics.hints import note_missing
+from seastream_nb.notebook.magics.program import assigned, program
 
 if TYPE_CHECKING:
-    from seastream_nb.notebook.session import Session
+    from seastream_nb.notebook.magics.session import Session
 
 Given = argparse.Namespace
 
@@ -30,6 +30,26 @@ def live(session: Session, given: Given) -> object:
         option: getattr(given, name) for name, option in named if getattr(given, name) is not None
     }
     return _watched(session, given, given.keys, Call("live", (), options))
+
+
+def browse(session: Session, given: Given) -> object:
+    """A view that is turned page by page; its connection stays as long as the magics do."""
+    named = ("at", "page_size")
+    options = {name: getattr(given, name) for name in named if getattr(given, name) is not None}
+    view, own = _shown(session, given, given.keys, Call("browse", (), options))
+    if own is not None:
+        session.opened.append(own)
+    return view
+
+
+def replay(session: Session, given: Given, speed: float | None) -> object:
+    """A range again, with buttons."""
+    calls = Call("replay", (), {"speed": speed}), Call("control")
+    view, own = _shown(session, given, given.keys, *calls)
+    if own is not None:
+        view.on_stop(own.close)
+        session.opened.append(own)  # a view that nobody plays never stops
+    return view
 
 
 def follow(session: Session, given: Given) -> object:
@@ -63,29 +83,40 @@ def stop(session: Session, given: Given) -> None:
 
 
 def _watched(session: Session, given: Given, keys: list[str], *last: Call) -> object:
-    """What the calls on the streams begin to show, or nothing where it is only told."""
-    calls = [Call("stream", tuple(keys)), *asked(given).calls(), *last]
+    """A live view, with which its own connection ends."""
+    view, own = _shown(session, given, keys, *last)
+    if own is not None:
+        portal.spawn(_closed_with(view, own))
+    return view
+
+
+def _shown(
+    session: Session, given: Given, keys: list[str], *last: Call
+) -> tuple[Any, ss.Streamer | None]:
+    """What the calls on the streams show, with the connection that was made for it.
+
+    Nothing where it is only told; no keys are all those of an `.ss` file.
+    """
+    calls = [*asked(given).calls(), *last]
     if given.dry_run:
-        line = assigned(given.name, calls)
+        line = assigned(given.name, [Call("stream", tuple(keys)), *calls])
         sys.stdout.write(program(session, given.source, [line], stays=True))
-        return None
+        return None, None
     connection = session.found(given.source)
-    if connection is None:
-        streamer = ss.connect(place(given.source), read_only=True)
-    else:
-        streamer = connection.streamer
+    own = None if connection else ss.connect(place(given.source), read_only=True)
+    streamer = connection.streamer if connection else own
+    assert streamer is not None
     try:
-        view: Any = built(streamer, calls)
+        view: Any = built(streamer.stream(*keys or streamer.catalog()), calls)
     except BaseException:
-        if connection is None:
-            streamer.close()
+        if own is not None:
+            own.close()
         raise
-    if connection is None:
-        portal.spawn(_closed_with(view, streamer))
-    note_missing(streamer, keys)
+    if keys:
+        note_missing(streamer, keys)
     if given.name is not None:
         session.shell.user_ns[given.name] = view
-    return view
+    return view, own
 
 
 async def _closed_with(view: ss.LiveView, streamer: ss.Streamer) -> None:

@@ -181,9 +181,19 @@ def recording(to: LineParser) -> None:
 def replaying(to: LineParser) -> None:
     """What is sent again, where to, and how fast."""
     to.add_argument("key", metavar="SRC", help="a stream, or an .ss file: all streams in it")
-    to.add_argument("--to", metavar="TARGET", help="a URL, an .ss file or a connection's name")
+    to.add_argument(
+        "--to", metavar="TARGET", help="a URL, an .ss file or a connection's name; else it shows"
+    )
     to.add_argument("--speed", metavar="X", default="1", help="10 is ten times as fast; or max")
     to.add_argument("--now", action="store_true", help="new ids, instead of those they have")
+    to.add_argument("--as", dest="name", metavar="VAR", type=_identifier, help="without --to")
+
+
+def browsing(to: LineParser) -> None:
+    """Where a browser opens, and how much it shows."""
+    to.add_argument("--at", metavar="T", help="open at this time, or id; left out, at the start")
+    to.add_argument("--page-size", metavar="N", type=_positive, help="messages of a page")
+    to.add_argument("--as", dest="name", metavar="VAR", type=_identifier)
 
 
 def watching(to: LineParser) -> None:

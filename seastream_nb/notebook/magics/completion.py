@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 
 from seastream_nb import portal
-from seastream_nb.notebook.words import Line, in_quotes, line_before
+from seastream_nb.notebook.magics.words import Line, in_quotes, line_before
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     import seastream_nb as ss
-    from seastream_nb.notebook.arguments import LineParser
-    from seastream_nb.notebook.commands import Command
-    from seastream_nb.notebook.session import Session
+    from seastream_nb.notebook.magics.arguments import LineParser
+    from seastream_nb.notebook.magics.commands import Command
+    from seastream_nb.notebook.magics.session import Session
 
 # How long a key press waits for the keys; they are there at the next one.
 WAIT_SECONDS = 0.05

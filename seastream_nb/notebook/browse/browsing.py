@@ -17,10 +17,10 @@ from seastream_nb.export.report import ExportReport
 from seastream_nb.file.exporting import to_ss
 from seastream_nb.keys import FIRST_ID
 from seastream_nb.message import utc_datetime
+from seastream_nb.notebook.browse.code import between, frame_code
+from seastream_nb.notebook.browse.density import Density, are_times, density
+from seastream_nb.notebook.browse.turning import NotShown, PageIds, Pages, State
 from seastream_nb.notebook.cells import time_text
-from seastream_nb.notebook.code import between, frame_code
-from seastream_nb.notebook.density import Density, are_times, density
-from seastream_nb.notebook.turning import NotShown, PageIds, Pages, State
 from seastream_nb.query import Pinned, Query, plan
 from seastream_nb.stream import StreamCore
 from seastream_nb.times import (

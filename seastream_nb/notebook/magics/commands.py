@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from seastream_nb.asking import Call, built
 from seastream_nb.errors import StreamError
-from seastream_nb.notebook import arguments, frames, saving, view_commands
-from seastream_nb.notebook.arguments import LineParser, asked, masked, parser
 from seastream_nb.notebook.display import Column, brief, text_table
-from seastream_nb.notebook.hints import note_missing, suggesting
-from seastream_nb.notebook.program import assigned, program
-from seastream_nb.notebook.session import Session
+from seastream_nb.notebook.magics import arguments, frames, saving, views
+from seastream_nb.notebook.magics.arguments import LineParser, asked, masked, parser
+from seastream_nb.notebook.magics.hints import note_missing, suggesting
+from seastream_nb.notebook.magics.program import assigned, program
+from seastream_nb.notebook.magics.session import Session
 
 Given = argparse.Namespace
 Option = Callable[[LineParser], None]
@@ -71,7 +71,7 @@ def groups(session: Session, given: Given) -> object:
 def tail(session: Session, given: Given) -> object:
     """The last messages, as a frame, or as a view to which what comes is added."""
     if given.follow:
-        return view_commands.follow(session, given)
+        return views.follow(session, given)
     last = Call("tail", (given.count,))
     frame: Any = _answer(
         session, given, [Call("stream", (given.key,)), *asked(given).calls(), last]
@@ -140,8 +140,9 @@ def table() -> dict[str, Command]:
     """The commands by name, in the order in which help lists them."""
     export = (arguments.keys, arguments.saving, arguments.source, arguments.ranges)
     record = (arguments.keys, arguments.recording, arguments.source, arguments.ranges)
-    replay = (arguments.replaying, arguments.source, arguments.ranges)
+    replay = (arguments.replaying, arguments.source, arguments.ranges, arguments.decoding, *_DRY)
     tailing = (*_ONE, arguments.following, arguments.decoding)
+    browse = (*_RANGE, arguments.browsing, arguments.decoding, *_DRY)
     live = (arguments.keys, arguments.source, arguments.watching, arguments.decoding, *_DRY)
     return dict(
         [
@@ -152,9 +153,10 @@ def table() -> dict[str, Command]:
             command("groups", "List the consumer groups of a stream.", groups, *_ONE, *_DRY),
             command("read", "Bind and show a range.", frames.read, *_FRAME, *_DRY),
             command("tail", "Show the last messages.", tail, *tailing, *_DRY),
-            command("live", "Show what comes, while other cells run.", view_commands.live, *live),
-            command("ps", "List the views that run.", view_commands.ps),
-            command("stop", "Stop one, or all.", view_commands.stop, arguments.stopping),
+            command("live", "Show what comes, while other cells run.", views.live, *live),
+            command("browse", "Turn the pages of a range.", views.browse, *browse),
+            command("ps", "List the views that run.", views.ps),
+            command("stop", "Stop one, or all.", views.stop, arguments.stopping),
             command(
                 "export",
                 "Write a range to an .ss file or as Parquet.",
@@ -164,7 +166,7 @@ def table() -> dict[str, Command]:
                 *_DRY,
             ),
             command("record", "Follow streams into an .ss file.", saving.record, *record, *_DRY),
-            command("replay", "Send a range again elsewhere.", saving.replay, *replay, *_DRY),
+            command("replay", "Play a range again, here or elsewhere.", saving.replay, *replay),
             command("last-error", "Print its traceback.", print_last_error),
         ]
     )

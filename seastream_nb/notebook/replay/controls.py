@@ -17,15 +17,16 @@ import pyarrow as pa
 from seastream_nb.errors import StreamError
 from seastream_nb.frame import Shaper
 from seastream_nb.message import Message, utc_datetime
+from seastream_nb.notebook.box import Box
 from seastream_nb.notebook.cells import rows_html
 from seastream_nb.notebook.display import escape
-from seastream_nb.notebook.span import Span, bars_html, clock
+from seastream_nb.notebook.replay.span import Span, bars_html, clock
 from seastream_nb.query import Query
 from seastream_nb.rows import message_rows
 from seastream_nb.stream import StreamCore
 
 if TYPE_CHECKING:
-    from seastream_nb.notebook.player import ReplayControl
+    from seastream_nb.notebook.replay.view import ReplayControl
 
 SPEEDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0, 1_000.0, inf)
 STEPS = 1_000  # of the position from end to end
@@ -53,15 +54,14 @@ class Controls:
             readout=False, continuous_update=False, disabled=True, layout=_WIDE
         )
         self._rows = widgets.HTML(layout=_WIDE)
-        self.box = widgets.VBox(
+        self.box = Box(
             [
                 widgets.HBox([self._play, self._stop, self._speed, self._time]),
                 self._bars,
                 self._position,
                 self._rows,
             ],
-            # Counted from now on; a front end counts nothing where there is no number.
-            _view_count=0,
+            control.stop,
         )
         self._draw_buttons()
         self._listen()
@@ -87,10 +87,6 @@ class Controls:
         self._speed.observe(speed, "value")
         self._position.observe(seek, "value")
         self._stop.on_click(lambda _: control.stop())
-        self.box.observe(
-            lambda change: control.views_changed(change["new"], lambda: self.box._view_count),
-            "_view_count",
-        )
 
     def _by_hand(self) -> bool:
         return threading.get_ident() != self._drawer
@@ -168,7 +164,11 @@ def _rows(control: ReplayControl) -> str:
 
 def rows_table(stream: StreamCore, messages: Sequence[Message]) -> pa.Table:
     """Messages with the columns that the stream's frames have, the time first."""
-    rows = message_rows(messages)
+    rows = message_rows(
+        [message.origin for message in messages],
+        [message.entry_id for message in messages],
+        [message.payload for message in messages],
+    )
     plain = Shaper(Query(keys=stream.query.keys, zone=stream.query.zone), stream.shaper().unit_ns)
     shaper = stream.shaper()
     if sum(message.size for message in messages) > DECODED or stream.query.decode.kind == "fields":

@@ -6,9 +6,9 @@ import time
 
 import pyarrow as pa
 
-from seastream_nb.notebook.ring import Held, Ring
-from seastream_nb.notebook.tally import Arrivals, Tally, nanoseconds
-from seastream_nb.notebook.wanted import Wanted
+from seastream_nb.notebook.live.ring import Held, Ring
+from seastream_nb.notebook.live.tally import Arrivals, Tally, nanoseconds
+from seastream_nb.notebook.live.wanted import Wanted
 from seastream_nb.quantities import NS_PER_SECOND
 
 TALLY_NS = 600 * NS_PER_SECOND

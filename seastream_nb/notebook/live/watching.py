@@ -23,11 +23,11 @@ from seastream_nb.checks import named, number_from, or_none, seconds_or_zero
 from seastream_nb.errors import ConfigError, ConnectError, StreamEnded
 from seastream_nb.following import Following
 from seastream_nb.keys import key_text
-from seastream_nb.notebook.calling import Caller
-from seastream_nb.notebook.kept import Kept
-from seastream_nb.notebook.pages import Pages, first_of
-from seastream_nb.notebook.ring import Held
-from seastream_nb.notebook.wanted import Wanted
+from seastream_nb.notebook.live.calling import Caller
+from seastream_nb.notebook.live.kept import Kept
+from seastream_nb.notebook.live.pages import Pages, first_of
+from seastream_nb.notebook.live.ring import Held
+from seastream_nb.notebook.live.wanted import Wanted
 from seastream_nb.quantities import Duration
 from seastream_nb.query import Query
 from seastream_nb.stream import Facts, StreamCore

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from seastream_nb.notebook.arguments import masked
 from seastream_nb.notebook.cells import rows_html
 from seastream_nb.notebook.charts import line_chart
 from seastream_nb.notebook.display import brief, escape
-from seastream_nb.notebook.wanted import RATE
-from seastream_nb.notebook.watching import Watch
+from seastream_nb.notebook.live.wanted import RATE
+from seastream_nb.notebook.live.watching import Watch
+from seastream_nb.notebook.magics.arguments import masked
 from seastream_nb.quantities import NS_PER_SECOND
 from seastream_nb.times import check_tz
 

@@ -13,10 +13,10 @@ from seastream_nb import interchange, portal
 from seastream_nb.errors import ConfigError
 from seastream_nb.notebook import display, running
 from seastream_nb.notebook.charts import image_html
-from seastream_nb.notebook.showing import chart_png, rows_within, state_text
+from seastream_nb.notebook.live.showing import chart_png, rows_within, state_text
+from seastream_nb.notebook.live.wanted import Wanted
+from seastream_nb.notebook.live.watching import State, Watch
 from seastream_nb.notebook.view import View
-from seastream_nb.notebook.wanted import Wanted
-from seastream_nb.notebook.watching import State, Watch
 from seastream_nb.quantities import Duration
 from seastream_nb.stream import StreamCore
 from seastream_nb.times import When
@@ -124,7 +124,7 @@ class LiveMembers(View):
         return image + rows_within(self._core, self.text().strip("<>"))
 
     def _make_widget(self) -> DOMWidget:
-        from seastream_nb.notebook.panel import Panel
+        from seastream_nb.notebook.live.panel import Panel
 
         self._panel = Panel(self._core, self.title)
         return self._panel.box

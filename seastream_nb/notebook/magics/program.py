@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from seastream_nb.asking import Call, written
 
 if TYPE_CHECKING:
-    from seastream_nb.notebook.session import Session
+    from seastream_nb.notebook.magics.session import Session
 
 INDENT = "    "
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from seastream_nb.errors import ConfigError, DecodeError, StreamError, TooLarge
 from seastream_nb.keys import FIRST_ID, LAST_ID, EntryId
-from seastream_nb.notebook.code import between
-from seastream_nb.notebook.finding import MOST_ENTRIES, Found, find
+from seastream_nb.notebook.browse.code import between
+from seastream_nb.notebook.browse.finding import MOST_ENTRIES, Found, find
 from seastream_nb.query import Pinned, Query, plan
 from seastream_nb.stream import Facts, StreamCore
 from seastream_nb.times import Fixed

@@ -187,7 +187,7 @@ class Playing(ABC):
     # On the I/O thread.
 
     async def _run(self) -> None:
-        self.warnings = portal.noted_warnings()
+        portal.noted_warnings(self.warnings)
         try:
             async with asyncio.TaskGroup() as tasks:
                 beside = [tasks.create_task(self._look()), tasks.create_task(self._draw_on())]

@@ -5,16 +5,15 @@ The static form says from when to when it goes, and where in it the messages are
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from seastream_nb import portal
 from seastream_nb.errors import StreamError
-from seastream_nb.notebook.arguments import masked
 from seastream_nb.notebook.display import Column, brief, steps, stream_text, table
-from seastream_nb.notebook.playing import Playing
-from seastream_nb.notebook.span import Span, clock, span_of
+from seastream_nb.notebook.magics.arguments import masked
+from seastream_nb.notebook.replay.playing import Playing
+from seastream_nb.notebook.replay.span import Span, clock, span_of
 from seastream_nb.notebook.view import View
 from seastream_nb.query import Query
 from seastream_nb.replay import ReplayCore
@@ -22,9 +21,7 @@ from seastream_nb.replay import ReplayCore
 if TYPE_CHECKING:
     from ipywidgets import DOMWidget
 
-    from seastream_nb.notebook.controls import Controls
-
-GRACE = 10.0  # how long no front end may show it: one that scrolls drops what is out of sight
+    from seastream_nb.notebook.replay.controls import Controls
 
 
 class ReplayControl(Playing, View):
@@ -80,17 +77,8 @@ class ReplayControl(Playing, View):
             rows.append(("error", error_line(error)))
         else:
             rows += [("messages", "none")] if span is None else _span_rows(span, query.zone)
+        rows += [("warning", each) for each in self.warnings]
         return table((Column(""), Column("")), rows, self.title)
-
-    def views_changed(self, count: int, counted: Callable[[], int | None]) -> None:
-        """Stop when no front end shows it any more, nor does so a little later."""
-
-        def look_again() -> None:
-            if not counted():
-                self.stop()
-
-        if count == 0 and self.state != "stopped":
-            portal.call_soon(portal.loop().call_later, GRACE, look_again)
 
     def _pace_text(self) -> str:
         if self.speed is None:
@@ -98,7 +86,7 @@ class ReplayControl(Playing, View):
         return f"{self.speed:g}x as fast as it was" if self.speed != 1 else "as fast as it was"
 
     def _make_widget(self) -> DOMWidget:
-        from seastream_nb.notebook.controls import Controls
+        from seastream_nb.notebook.replay.controls import Controls
 
         self._controls = Controls(self)
         self._begin()
@@ -109,6 +97,7 @@ class ReplayControl(Playing, View):
             await self._controls.draw()
 
     async def _survey(self) -> Span | None:
+        portal.noted_warnings(self.warnings)
         if not self._surveyed:
             span = await span_of(self.core.stream, await self.core.pinned())
             self._span, self._surveyed = span, True

@@ -110,7 +110,9 @@ class _Query:
             relation = self._con.sql(self._query)
             if relation is None:
                 raise ConfigError("--sql: the last statement gives no rows: end with a SELECT")
-            self.table = self._collected(relation.to_arrow_reader())
+            # The second name is that of DuckDB 1.
+            read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
+            self.table = self._collected(read())
         except Exception as error:
             self.failure = error
         finally:

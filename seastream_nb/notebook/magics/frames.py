@@ -12,17 +12,17 @@ from IPython.display import display
 from seastream_nb.asking import Call, built
 from seastream_nb.errors import ConfigError
 from seastream_nb.interchange import facts_of, framed
-from seastream_nb.notebook import sql
-from seastream_nb.notebook.arguments import PAGE_ROWS, asked
-from seastream_nb.notebook.body import Body, compiled, python_of
-from seastream_nb.notebook.hints import note_missing
-from seastream_nb.notebook.program import assigned, displaying, indented, program, quoted
+from seastream_nb.notebook.magics import sql
+from seastream_nb.notebook.magics.arguments import PAGE_ROWS, asked
+from seastream_nb.notebook.magics.body import Body, compiled, python_of
+from seastream_nb.notebook.magics.hints import note_missing
+from seastream_nb.notebook.magics.program import assigned, displaying, indented, program, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     import seastream_nb as ss
-    from seastream_nb.notebook.session import Session
+    from seastream_nb.notebook.magics.session import Session
 
 TERMINALS = {"pandas": "to_pandas", "polars": "to_polars", "arrow": "to_arrow"}
 Given = argparse.Namespace

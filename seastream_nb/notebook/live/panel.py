@@ -15,32 +15,19 @@ from typing import Any
 import ipywidgets
 
 from seastream_nb import portal
-from seastream_nb.notebook.showing import body_html, chart_png
-from seastream_nb.notebook.watching import Watch
+from seastream_nb.notebook.box import Box
+from seastream_nb.notebook.live.showing import body_html, chart_png
+from seastream_nb.notebook.live.watching import Watch
 
 # The rows four times a second and the chart once: five messages.
 PAUSE = 0.25
 CHART_PAUSE = 1.0
-# A cell that is moved takes its output away for a third of a second.
-GONE_SECONDS = 2.0
 # One clear dot, until there is a chart: an image without data shows as a broken one.
 NOTHING = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAC0lEQVR4nGNgAAIAAAUAAXpeqz8AAAAASUVORK5CYII="
 )
 # A box would stretch it to its width, and one dot to a square that pushes the rows out of sight.
 AS_IT_IS = {"align_self": "flex-start", "max_width": "100%"}
-
-
-class Box(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
-    """A box that counts where it shows, also after the page was loaded again."""
-
-    def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
-        """Its state; a page that asks for the whole one shows nothing of it yet.
-
-        What the page showed before it was loaded again told nobody of its end.
-        """
-        state = super().get_state(key, drop_defaults)
-        return {**state, "_view_count": 0} if key is None else state
 
 
 class Panel:
@@ -61,8 +48,7 @@ class Panel:
         self._chart = ipywidgets.Image(value=NOTHING, format="png", layout=AS_IT_IS)
         self._body = ipywidgets.HTML(body_html(watch, title))
         charts = [] if watch.wanted.chart is None else [self._chart]
-        self.box = Box([self._buttons, *charts, self._body], _view_count=0)
-        self.box.observe(self._counted, "_view_count")
+        self.box = Box([self._buttons, *charts, self._body], watch.stop)
         portal.call_soon(self._start)
 
     def _start(self) -> None:
@@ -105,17 +91,6 @@ class Panel:
     def _jump(self) -> None:
         if self._watch.state in ("running", "paused"):
             self._watch.seek("latest")
-
-    def _counted(self, change: Any) -> None:
-        if change.new == 0 and change.old:
-            portal.call_soon(self._gone)
-
-    def _gone(self) -> None:
-        asyncio.get_running_loop().call_later(GONE_SECONDS, self._stop_unless_shown)
-
-    def _stop_unless_shown(self) -> None:
-        if self.box._view_count == 0:
-            self._watch.stop()
 
 
 def _button(text: str, act: Any) -> Any:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from seastream_nb.asking import Call, built, pace, written
 from seastream_nb.errors import ConfigError
-from seastream_nb.notebook.arguments import asked, masked
-from seastream_nb.notebook.hints import note_missing
-from seastream_nb.notebook.program import assigned, program
+from seastream_nb.notebook.magics import views
+from seastream_nb.notebook.magics.arguments import asked, masked
+from seastream_nb.notebook.magics.hints import note_missing
+from seastream_nb.notebook.magics.program import assigned, program
 
 if TYPE_CHECKING:
-    from seastream_nb.notebook.session import Session
+    from seastream_nb.notebook.magics.session import Session
 
 Given = argparse.Namespace
 
@@ -40,24 +41,23 @@ def record(session: Session, given: Given) -> object:
 
 
 def replay(session: Session, given: Given) -> object:
-    """Send a range again to another place; the report of it.
+    """Send a range again to another place, and give the report; without a place, show it.
 
     Raises:
-        ConfigError: no place is named, or two places to read from.
+        ConfigError: two places to read from, or new ids for what is only shown.
     """
+    given.keys = [given.key]
+    if given.key.endswith(".ss"):
+        if given.source is not None:
+            raise ConfigError(f"{given.key} is a place already: leave out --from")
+        given.source, given.keys = given.key, []  # all of them
+    speed = pace(given.speed)
     if given.to is None:
-        raise ConfigError("%stream replay: say where to with --to, such as --to redis://localhost")
-    target = session.target(given.to)
-    options: dict[str, Any] = {"speed": pace(given.speed)}
-    if given.now:
-        options["timestamps"] = "now"
-    if not given.key.endswith(".ss"):
-        given.keys = [given.key]
-        return _done(session, given, Call("replay_to", (target,), options))
-    if given.source is not None:
-        raise ConfigError(f"{given.key} is a place already: leave out --from")
-    given.source, given.keys = given.key, []  # all of them
-    return _done(session, given, Call("replay_to", (target,), options))
+        if given.now:
+            raise ConfigError("--now is about new ids: say where to with --to")
+        return views.replay(session, given, speed)
+    options: dict[str, Any] = {"speed": speed} | ({"timestamps": "now"} if given.now else {})
+    return _done(session, given, Call("replay_to", (session.target(given.to),), options))
 
 
 def _done(session: Session, given: Given, terminal: Call) -> object:

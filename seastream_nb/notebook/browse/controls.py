@@ -16,11 +16,11 @@ import ipywidgets as widgets
 
 from seastream_nb import portal
 from seastream_nb.errors import StreamError
-from seastream_nb.notebook.browsing import MAX_PAGE, Browsing
+from seastream_nb.notebook.browse.browsing import MAX_PAGE, Browsing
+from seastream_nb.notebook.browse.density import Density
+from seastream_nb.notebook.browse.tabs import SCROLLING, ExportRow, GroupsTab, one_line
 from seastream_nb.notebook.cells import MOST, rows_html, time_text
-from seastream_nb.notebook.density import Density
 from seastream_nb.notebook.display import escape, keys_text
-from seastream_nb.notebook.tabs import SCROLLING, ExportRow, GroupsTab, one_line
 
 # ipywidgets cuts what a slider says off where a date ends; here are two, with times.
 WHOLE = "<style>.seastream-range .widget-readout { max-width: none; overflow: visible }</style>"

@@ -1,0 +1,3 @@
+"""`Stream.browse()`: a stream page by page."""
+
+from __future__ import annotations

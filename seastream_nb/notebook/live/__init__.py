@@ -1,0 +1,3 @@
+"""`Stream.live()`: a view of what comes."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""`%stream` and `%%stream`."""
+
+from __future__ import annotations

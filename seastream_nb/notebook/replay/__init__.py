@@ -1,0 +1,3 @@
+"""`Replay.control()`: a replay with buttons."""
+
+from __future__ import annotations
