@@ -126,13 +126,16 @@ def write(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")
 
 
-# Every code cell has its number, and the kernel has nothing more to do.
+# Every code cell has its number, and the kernel has nothing more to do; or one has failed.
 DONE = """() => {
     const panel = window.jupyterapp.shell.currentWidget;
-    const kernel = panel.sessionContext.session?.kernel;
     const cells = panel.content.widgets.filter(cell => cell.model.type === 'code');
-    return kernel?.status === 'idle' && cells.every(cell => cell.model.executionState === 'idle'
-        && (cell.model.executionCount !== null || !cell.model.sharedModel.source.trim()));
+    const outputs = cells.flatMap(cell => cell.model.outputs.toJSON());
+    const error = outputs.find(output => output.output_type === 'error');
+    if (error) return `${error.ename}: ${error.evalue}`;
+    const done = cell => cell.model.executionState === 'idle'
+        && (cell.model.executionCount !== null || !cell.model.sharedModel.source.trim());
+    return panel.sessionContext.session?.kernel?.status === 'idle' && cells.every(done) && 'done';
 }"""
 READY = """() => {
     const panel = window.jupyterapp?.shell.currentWidget;
@@ -175,15 +178,17 @@ class Notebook:
     name: str
     dialogs: list[str]
 
-    def command(self, name: str) -> None:
+    def command(self, name: str, **arguments: str) -> None:
         """Run a command of Lab, such as `notebook:run-all-cells`, as its menu does."""
         # Not awaited: a command that asks in a dialog would wait for an answer.
-        self.page.evaluate("name => { window.jupyterapp.commands.execute(name) }", name)
+        run = "given => { window.jupyterapp.commands.execute(...given) }"
+        self.page.evaluate(run, [name, arguments])
 
     def run_all(self) -> None:
         """Run all cells and wait until they are done."""
         self.command("notebook:run-all-cells")
-        self.page.wait_for_function(DONE, timeout=PATIENCE * 1000)
+        done = self.page.wait_for_function(DONE, timeout=PATIENCE * 1000)
+        assert done.json_value() == "done"
 
     def value(self, expression: str) -> str:
         """The repr of an expression in the kernel, asked for beside the cells.

@@ -78,6 +78,30 @@ def test_it_shows_what_comes_pauses_resumes_and_stops(
     notebook.screenshot("live-stopped")
 
 
+def test_its_chart_shows_above_the_rows_on_light_and_on_dark_pages(
+    open_cells: Callable[..., Notebook], client: redis.Redis, url: str
+) -> None:
+    notebook = open_cells(
+        f"import seastream_nb as ss\nstreamer = ss.connect({url!r})",
+        'view = streamer["ticks"].json().live(chart="price")\nview',
+    )
+    notebook.run_all()
+    for number in range(40):
+        send(client, price=100 + (number * 7) % 13, symbol="SEA")
+    says(notebook, "seen 40")
+    chart = notebook.output(1).locator("img")
+    assert eventually(lambda: chart.evaluate("it => it.naturalWidth") > 100)
+    assert notebook.sees(notebook.output(1).locator("tbody tr").first)
+    notebook.screenshot("live-chart")
+    notebook.command("apputils:change-theme", theme="JupyterLab Dark")
+    dark = notebook.page.locator("body[data-jp-theme-light='false']")
+    dark.wait_for(state="attached")
+    notebook.page.locator("#jupyterlab-splash").wait_for(state="detached")
+    notebook.screenshot("live-chart-dark")
+    notebook.command("apputils:change-theme", theme="JupyterLab Light")
+    dark.wait_for(state="detached")
+
+
 def test_what_a_stream_holds_stays_text(notebook: Notebook, client: redis.Redis) -> None:
     view = notebook.output(1)
     elements = view.locator("script, img:not([src^='blob:']):not([src^='data:'])")
