@@ -34,7 +34,8 @@ _UNIT_NS = {
     "ns": 1,
 }
 # Two keys with a $ each are no formula: a notebook typesets what lies between them, unless told.
-_BOX = '<div class="tex2jax_ignore mathjax_ignore">'
+# Widgets have lines as high as their buttons, which is much for a table.
+_BOX = '<div class="tex2jax_ignore mathjax_ignore" style="line-height:1.4">'
 _CELL = "padding:2px 8px;vertical-align:top;white-space:pre-wrap;text-align:"
 
 

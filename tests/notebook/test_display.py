@@ -243,7 +243,7 @@ def test_html_has_no_colour_script_or_id_and_is_no_formula(streamer: ss.Streamer
     assert Outline(html).attributes() == {"class", "style"}
     assert "color" not in html
     assert "background" not in html
-    assert html.startswith('<div class="tex2jax_ignore mathjax_ignore">')
+    assert html.startswith('<div class="tex2jax_ignore mathjax_ignore" style="')
 
 
 def test_numbers_stand_on_the_right_and_wide_characters_keep_columns_straight() -> None:
