@@ -56,13 +56,19 @@ class FileStreamer:
     """
 
     def __init__(self, path: Path, options: ConnectOptions) -> None:
-        self.path = path
+        self._given = path
+        self._there = path.absolute()
         self.url = f"file://{path}"
         self.options = options
         self.partial: pa.Table | None = None
         self.closed = False
         self._survey: Survey | None = None
         self._open: set[FileProducer | FileConsumer] = set()
+
+    @property
+    def path(self) -> Path:
+        """The file, as it was given; absolute when this process has changed its folder."""
+        return self._given if self._given.absolute() == self._there else self._there
 
     async def connect(self) -> None:
         """Make sure that there is a file that can be read, or make it.

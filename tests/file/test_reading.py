@@ -45,6 +45,21 @@ def numbers(table: pa.Table) -> list[int]:
     return [int(payload.split()[1]) for payload in table["payload"].to_pylist()]
 
 
+def test_a_file_stays_the_same_when_the_process_changes_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made(tmp_path, ticks(range(1, 4)))
+    monkeypatch.chdir(tmp_path)
+    with ss.connect(Path(path.name)) as streamer:
+        (tmp_path / "other").mkdir()
+        monkeypatch.chdir(tmp_path / "other")
+        assert numbers(streamer["a"].to_arrow()) == [1, 2, 3]
+        with streamer.producer("a") as producer, streamer.consumer("a") as consumer:
+            producer.send(b"payload 4").result()
+            assert consumer.next(20).payload == b"payload 4"
+        assert streamer["a"].count() == 4
+
+
 def test_a_file_is_a_stream_with_its_own_numbers_and_times(tmp_path: Path) -> None:
     path = made(tmp_path, [*ticks(range(1, 4)), *ticks([9], key="b"), END])
     with ss.connect(path) as streamer:
