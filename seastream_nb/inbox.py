@@ -155,6 +155,11 @@ class Inbox:
 
     # Called by the adder.
 
+    @property
+    def untold(self) -> bool:
+        """Whether `handed_over` has something to tell, now or when more is taken."""
+        return self._told is not None and self._told != (self._last, len(self._last))
+
     def handed_over(self) -> dict[bytes, list[bytes]]:
         """The entries that were taken whole since this was asked last, by Redis key."""
         found: dict[bytes, list[bytes]] = {}

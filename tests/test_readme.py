@@ -19,6 +19,7 @@ from seastream_nb.options import ConnectOptions
 from seastream_nb.process import ServerProcess
 from seastream_nb.server import PRIVATE
 from seastream_nb.streamer import resolve_target
+from tests.portal_kernel import running_kernel
 from tests.servers import plain_client, raw, require_server, socket_url
 
 if TYPE_CHECKING:
@@ -72,6 +73,21 @@ async def test_the_code_of_the_readme_gives_what_it_says():
         names["streamer"].close()
     assert answers == sum(block.count(ANSWER) for block in blocks("python"))
     assert list(names["frame"].columns[-2:]) == ["symbol", "price"]
+
+
+def test_the_tour_of_a_notebook_works_by_pasting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cells = blocks("ipython")
+    assert len(cells) >= 8
+    with running_kernel(ROOT) as kernel:
+        for cell in cells:
+            done, _ = kernel.run(cell)
+            assert (cell, done.error) == (cell, None)
+        done, _ = kernel.run(
+            "len(df), len(strongest), view.state, len(view.to_pandas())\n%stream ps"
+        )
+        assert (done.error, done.lines) == (None, ["nothing runs"])
+    assert ss.verify("hualien.ss").messages == 17
 
 
 def test_the_named_connection_of_the_readme_is_understood(tmp_path, monkeypatch):
@@ -312,4 +328,4 @@ def test_the_first_screen_has_the_commands_and_an_example():
     screen = "\n".join(README.splitlines()[:25])
     assert [what for what in ("make demo", "make test", "connect(") if what not in screen] == []
     assert screen.count("```") == 4
-    assert len(README.splitlines()) <= 370
+    assert len(README.splitlines()) <= 420

@@ -282,7 +282,7 @@ class Membership:
             due = self._ledger.next_due
             times += [max(due, self._retry_at) - now] if due is not None else []
             # What a loop takes out of the inbox is seen only by looking.
-            times += [NOTICE_SECONDS] if len(self.inbox) else []
+            times += [NOTICE_SECONDS] if self.inbox.untold else []
         if self._leases is not None:
             times.append(self._renew_at - now)
         return max(0.0, min(times)) if times else None

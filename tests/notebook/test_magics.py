@@ -299,3 +299,12 @@ def test_a_kernel_runs_the_magics_and_fails_their_cells(
     assert cell.error == "StreamNotFound"
     cell, _ = kernel.run(f"%%stream ticks --from {url}\n1 / 0")
     assert cell.error == "ZeroDivisionError"
+
+
+@pytest.mark.parametrize("options", ["", " --each"])
+def test_a_body_of_one_line_is_python_whatever_magics_are_called(
+    connected: InteractiveShell, capsys: pytest.CaptureFixture[str], options: str
+) -> None:
+    run(connected, f'%%stream ticks --json --as page{options}\npage["price"].max(), len(page)')
+
+    assert "(3.5, 3)" in capsys.readouterr().out.replace("np.float64(3.5)", "3.5")

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import seastream_nb as ss
+from seastream_nb import portal
 from seastream_nb.inbox import Batch, Inbox
 from seastream_nb.message import Origin
 from seastream_nb.redis.connection import LinkLost
 from seastream_nb.redis.grouped import GroupFetcher, GroupShard
 from tests.redis.consuming import numbers, send
+from tests.redis.groups import all_acked
 from tests.servers import eventually
 
 if TYPE_CHECKING:
@@ -86,6 +88,19 @@ def test_entries_without_the_message_field_are_acknowledged_with_one_warning(
 
 def entries(*ids: bytes, each: int = 1) -> list[Any]:
     return [[entry_id, [b"msg", b"x"] * each] for entry_id in ids]
+
+
+def test_the_last_messages_are_committed_whenever_they_are_taken(
+    client: redis.Redis, streamer: ss.Streamer
+) -> None:
+    send(client, "s", *range(3))
+    how = {**BALANCED, "mode": "resumable", "auto_commit": "delayed", "auto_commit_delay": 0}
+    consumer = streamer.consumer("s", **how)
+    portal.run(consumer._core.fill(3, 3, None))
+    stirred = consumer._core._group._stir  # type: ignore[attr-defined]
+    assert eventually(lambda: not stirred.is_set())  # it was looked, and nothing was taken yet
+    consumer.take(3, PATIENCE)
+    assert all_acked(client)
 
 
 def test_an_entry_of_several_messages_is_handed_over_with_the_last_of_them() -> None:

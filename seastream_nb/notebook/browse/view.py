@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ROWS = 20  # of the static form
 STATIC_CHARACTERS = 1_000  # and of each of its values
 
+CODE = "font-family:monospace;white-space:pre-wrap"
+
 
 class BrowserView(View):
     """What both browsers show: one page of a range, and how to get it by code."""
@@ -55,7 +57,7 @@ class BrowserView(View):
             f"<div>{self._picture()}</div>"
             f"{rows_html(rows, caption, most=STATIC_CHARACTERS)}"
             f"{f'<div>{escape(state.note)}</div>' if state.note else ''}"
-            f"<pre>{escape_lines(self.code)}</pre>"
+            f'<pre style="{CODE}">{escape_lines(self.code)}</pre>'
         )
 
     def _where(self) -> str:

@@ -10,8 +10,12 @@ Body = Callable[[], object]
 
 
 def python_of(shell: Any, source: str) -> str:
-    """The body as Python: magics inside it become calls."""
-    text: str = shell.transform_cell(source)
+    """The body as Python: magics inside it become calls.
+
+    Not by the shell's own way, which takes a single line that begins with a name that is not bound
+    yet, and is that of a magic, such as `page`, for that magic.
+    """
+    text: str = shell.input_transformer_manager.transform_cell(source)
     return text
 
 
