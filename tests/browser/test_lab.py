@@ -30,6 +30,7 @@ button.on_click(say)
 ipywidgets.VBox([button, said])"""
 
 WEEK = 5  # the cell of the quickstart that shows a week of earthquakes
+BROWSER, LIVE = 3, 15  # the cells of the notebook of views that show them
 START = """
 import sys
 from pathlib import Path
@@ -73,3 +74,21 @@ def test_a_lab_ends_with_tests_that_are_killed(tmp_path: Path) -> None:
         assert process.exists()
         tests.send_signal(signal.SIGKILL)
     assert eventually(lambda: not process.exists(), within=PATIENCE)
+
+
+def test_the_notebook_of_views_runs_and_shows_them(
+    open_notebook: Callable[[Path], Notebook],
+) -> None:
+    notebook = open_notebook(FOLDER / "05_live_and_browse.ipynb")
+    notebook.run_all()
+    notebook.show(BROWSER)
+    browser = notebook.output(BROWSER)
+    browser.get_by_role("button", name="next", exact=True).wait_for()
+    browser.get_by_text("messages from").first.wait_for()
+    notebook.screenshot("notebook-browse")
+    notebook.show(LIVE)
+    live = notebook.output(LIVE)
+    live.get_by_text("stopped").first.wait_for()
+    notebook.screenshot("notebook-live")
+    assert live.locator("tbody tr").count() == 4  # the newest of six
+    assert live.locator("img").evaluate("it => it.naturalWidth") > 100

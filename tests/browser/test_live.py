@@ -53,7 +53,7 @@ def test_it_shows_what_comes_pauses_resumes_and_stops(
     says(notebook, "seen 3")
     rows = view.locator("tbody tr")
     assert rows.count() == 3
-    assert "102.5" in rows.first.inner_text()  # the newest
+    rows.first.get_by_text("102.5", exact=True).wait_for(state="attached")  # the newest
 
     view.get_by_role("button", name="Pause").click()
     says(notebook, "paused")
@@ -65,7 +65,8 @@ def test_it_shows_what_comes_pauses_resumes_and_stops(
 
     view.get_by_role("button", name="Resume").click()
     says(notebook, "seen 4")
-    assert "200" in rows.first.inner_text()
+    assert notebook.value("view.to_pandas()['price'].tolist()") == "[100.5, 101.5, 102.5, 200.0]"
+    rows.first.get_by_text("200.0", exact=True).wait_for(state="attached")
     notebook.screenshot("live-running")
     assert notebook.sees(rows.last)
 
