@@ -167,6 +167,9 @@ def resolve_target(target: Target, given: Mapping[str, Any]) -> tuple[str, dict[
     if not isinstance(target, str):
         # What it is is not repeated: it may be a URL as bytes, with its password.
         raise ConfigError(f"connect() was given something of type {type(target).__name__}; {WAYS}")
+    if target.endswith(".ss") and not any(mark in target for mark in ":@"):
+        # Text may be the name of a connection: which file is meant is said by its type.
+        raise ConfigError(f"to open a file, write Path({target!r})")
     if any(mark in target for mark in ":/@"):
         return target, dict(given)
     return _named(target, given)

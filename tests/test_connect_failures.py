@@ -218,3 +218,9 @@ def test_wait_goes_on_while_the_server_loads_its_data(tmp_path: Path) -> None:
         with ss.connect(server.url, wait=True) as streamer:
             assert streamer.catalog() is not None
         restarting.join()
+
+
+@pytest.mark.parametrize("target", ["ticks.ss", "./ticks.ss", "/data/ticks.ss"])
+def test_a_file_as_text_says_how_to_name_a_file(target: str) -> None:
+    with pytest.raises(ss.ConfigError, match="write Path"):
+        ss.connect(target)
