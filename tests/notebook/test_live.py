@@ -33,7 +33,7 @@ def _nothing_goes_on_afterwards() -> Iterator[None]:
     yield
     running.stop_all()
     assert eventually(lambda: not tasks() and not running.running())
-    assert not [each for each in threading.enumerate() if each.name == "seastream-page"]
+    assert eventually(lambda: "seastream-page" not in {t.name for t in threading.enumerate()})
 
 
 def tasks() -> list[str]:
