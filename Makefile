@@ -21,7 +21,7 @@ demo: .venv/.installed
 
 test: .venv/.installed-dev .venv/.ipykernels
 	$(BIN)/pytest -n auto
-	$(BIN)/pytest -p no:cacheprovider -o addopts= --nbval --nbval-current-env \
+	$(BIN)/pytest -n auto --dist loadscope -p no:cacheprovider -o addopts= --nbval --nbval-current-env \
 		--nbval-cell-timeout=120 --nbval-sanitize-with notebooks/sanitize.cfg notebooks
 
 browser: .venv/.installed-browser

@@ -59,29 +59,22 @@ def test_a_report_counts_messages_by_stream_and_shard(tmp_path: Path) -> None:
 def test_a_file_cut_anywhere_keeps_every_whole_message(tmp_path: Path, interval: int) -> None:
     frames = numbered(40, size=60)
     data = encoded(frames, interval)
+    starts = [encoded(frames[:count], interval) for count in range(41)]
     for stop in range(128, len(data)):
         report = ss.verify(written(tmp_path, data[:stop]))
         whole = report.messages
-        assert encoded(frames[:whole], interval)[:stop] == data[:stop][: len(data)] or whole < 40
+        assert starts[whole][:stop] == data[:stop][: len(data)] or whole < 40
         tail = report.torn_tail
         assert [text for offset, text in report.faults if offset < stop] == []
         # What follows the last whole message is either nothing or the torn one.
-        assert (tail is None) == (
-            stop in {len(encoded(frames[:whole], interval)), _boundary(frames, whole, interval)}
-        )
-        assert whole == 40 or len(encoded(frames[: whole + 1], interval)) > stop
+        assert (tail is None) == (stop in {len(starts[whole]), _boundary(starts[whole], interval)})
+        assert whole == 40 or len(starts[whole + 1]) > stop
 
 
-def _boundary(frames: list[Frame], whole: int, interval: int) -> int | None:
+def _boundary(begun: bytes, interval: int) -> int | None:
     """Where the last whole message ends, if that is where a beacon should stand."""
-    length = len(encoded(frames[:whole], interval))
-    start = length // interval * interval
-    return (
-        start
-        if start >= 128
-        and encoded(frames[:whole], interval)[start + 1 : start + 5] == (b"\0\0\0\0")
-        else None
-    )
+    start = len(begun) // interval * interval
+    return start if start >= 128 and begun[start + 1 : start + 5] == b"\0\0\0\0" else None
 
 
 def test_what_a_beacon_says_is_right_by_the_messages_or_by_the_beacon_before(

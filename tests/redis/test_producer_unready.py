@@ -285,11 +285,11 @@ def test_closing_the_streamer_ends_every_message(mortal: TcpServer) -> None:
 
 
 def test_a_full_queue_says_so_during_an_outage(mortal: TcpServer) -> None:
-    with producing(mortal.url, timeout=0.3, max_queue=20_000) as producer:
+    with producing(mortal.url, timeout=1, max_queue=20_000) as producer:
         producer.send("0").result()
         with stopped(mortal):
             accepted = [producer.send("x" * 1_000) for _ in range(16)]
-            with pytest.raises(QueueFull, match=r"no room came within 0\.3 s"):
+            with pytest.raises(QueueFull, match="no room came within 1 s"):
                 producer.send("x" * 1_000)
             for each in accepted:
                 with pytest.raises((NotSent, MaybeSent)):

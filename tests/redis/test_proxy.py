@@ -128,8 +128,8 @@ def test_links_are_reset_closed_and_refused(link: socket.socket, proxy: Proxy) -
         assert another.recv(1) == b""
     proxy.mode = "refuse"
     with (
+        pytest.raises(ConnectionResetError),  # while it connects, or when it reads
         closing(socket.create_connection((HOST, proxy.port), timeout=10)) as refused,
-        pytest.raises(ConnectionResetError),
     ):
         refused.recv(1)
     assert proxy.accepted == 3
