@@ -162,9 +162,9 @@ class Playing(ABC):
         """
         if self._playing is None:
             self.play()
-        portal.run(self._wait(None if timeout is None else parse_duration(timeout)))
-        if self._error is not None:
-            raise self._error
+        error = portal.run(self._wait(None if timeout is None else parse_duration(timeout)))
+        if error is not None:
+            raise error
 
     def on_stop(self, function: Callable[[], object]) -> None:
         """Call a function once, in a thread of its own, when it has stopped."""
@@ -228,9 +228,12 @@ class Playing(ABC):
             self._settled.set()
             self._pressed.set()
 
-    async def _wait(self, timeout_ns: int | None) -> None:
+    async def _wait(self, timeout_ns: int | None) -> Exception | None:
+        """What it came to: nothing, or an error. It may go on before anybody else could look."""
         async with asyncio.timeout(None if timeout_ns is None else timeout_ns / NS_PER_SECOND):
-            await self._settled.wait()
+            while not self._settled.is_set():
+                await self._settled.wait()
+            return self._error
 
     async def _draw_on(self) -> None:
         while True:
