@@ -44,14 +44,14 @@ class Wanted:
         cls,
         query: Query,
         *,
-        since: When = "latest",
-        columns: Sequence[str] | None = None,
-        chart: str | None = None,
-        rolling: Duration | None = None,
-        max_rows: int = 1_000,
-        max_bytes: Size = "64MiB",
+        since: When,
+        columns: Sequence[str] | None,
+        chart: str | None,
+        rolling: Duration | None,
+        max_rows: int,
+        max_bytes: Size,
     ) -> Wanted:
-        """Check what is wanted.
+        """Check what is wanted; what is left out, the facades say.
 
         Raises:
             ConfigError: naming the argument.
