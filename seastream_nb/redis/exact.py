@@ -125,6 +125,9 @@ class ExactWriter(OutboxWorker):
 
     def _finish(self, batch: RedisBatch) -> None:
         self._outbox.settle([batch.known[at] for at in range(len(batch))])
+        self._freed()
+
+    def _freed(self) -> None:
         self._held -= 1
         self._slots.release()
 
@@ -242,17 +245,18 @@ class ExactWriter(OutboxWorker):
     def _give_up(self, error: StreamError) -> None:
         while not self._sent.empty():
             self._careful.append(self._sent.get_nowait()[0])
-        while self._careful:
-            batch = self._careful.popleft()
-            batch.stalled = True
+        for batch in self._careful:
             for at, doing in enumerate(batch.attempts()):
                 if at in batch.doubtful and at not in batch.known:
                     lost = "the link broke before the answer came, and it could not be looked up"
                     batch.known[at] = MaybeSent(f"{doing}: {lost}: {error}")
                 elif at not in batch.known:
                     batch.known[at] = NotSent(f"{doing}: {error}")
-            self._finish(batch)
+        # At once: what is sent after the first of them was told belongs to no outage.
         self._outbox.give_up(error)
+        while self._careful:
+            self._careful.popleft()
+            self._freed()
         self._trouble = ""
 
 

@@ -295,3 +295,24 @@ def test_a_full_queue_says_so_during_an_outage(mortal: TcpServer) -> None:
                 with pytest.raises((NotSent, MaybeSent)):
                     each.result(timeout=10)
         assert producer.send("1").result()
+
+
+def test_what_is_sent_when_a_failure_is_told_does_not_share_it(mortal: TcpServer) -> None:
+    with producing(mortal.url, timeout=1) as producer:
+        producer.send("0").result()
+        late: list[ss.PendingReceipt] = []
+
+        def resume(_: object) -> None:
+            """On the I/O thread, before anything else can happen there."""
+            os.kill(mortal.process.pid, signal.SIGCONT)
+            late.append(producer.send("late"))
+
+        with stopped(mortal):
+            first = producer.send("first")
+            waiter = first._batch.waiter()
+            assert waiter is not None
+            waiter.add_done_callback(resume)
+            with pytest.raises((NotSent, MaybeSent)):
+                first.result(timeout=10)
+        assert eventually(lambda: late)  # a waiter is told first, its function is called then
+        assert late[0].result(timeout=10)
