@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,8 @@ def _without_the_users_settings() -> Iterator[None]:
 @pytest.fixture
 def alarm() -> Iterator[Callable[[float], None]]:
     """Sets a timer that interrupts this thread, wherever it is then."""
+    # That may be between the making of a coroutine and the call that is given it.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import threading
 import time
 from contextlib import aclosing, closing, contextmanager
@@ -628,21 +627,6 @@ def test_a_warning_says_that_entries_were_gone_before_they_were_read(
 
 
 # Stopping
-
-
-@pytest.fixture
-def alarm() -> Iterator[Callable[[float], None]]:
-    """Sets a timer that interrupts this thread."""
-
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds) and None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def test_an_interrupt_ends_it_at_once_and_the_streamer_goes_on(

@@ -187,8 +187,6 @@ def test_an_interrupt_ends_the_wait_and_the_next_goes_on(
     assert texts(replay) == [600_000, 600_001]
 
 
-# An interrupt may strike between a coroutine's making and its run, which Python then remarks upon.
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 def test_interrupts_anywhere_lose_nothing(
     streamer: ss.Streamer, client: redis.Redis, alarm: Callable[[float], None]
 ) -> None:
