@@ -17,7 +17,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(signature: Any) -> Callable[[Function], Function]:
-    """Compile a function for these types, or load it from numba's cache; it releases the GIL."""
+    """Compile a function for these types, or load it from numba's cache; it releases the GIL.
+
+    The cache sees only changes of the function's own file: who changes what a kernel calls
+    removes `__pycache__/*.nb?` beside it.
+    """
 
     def compile_now(function: Function) -> Function:
         try:

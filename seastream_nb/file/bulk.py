@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 Numbers = np.ndarray[Any, Any]
-# Frames that are made before they are written.
-CHUNK_BYTES = 2**20
+# Frames that are made before they are written, so few that they and their numbers stay in the
+# processor's cache.
+CHUNK_BYTES = 2**21
+CHUNK_MESSAGES = 2**14
 # Of a frame, besides key and payload.
 OVERHEAD = 1 + FRAME_HEAD_SIZE + TRAILER_SIZE
 # Streams and shards of one file that are taken at once, and their longest key and shard.
@@ -103,40 +105,46 @@ class Columns:
             self.pair[start:stop],
             self.sequences[start:stop],
             self.times[start:stop],
-            self.payloads.slice(start, stop - start),
+            self.payloads[start:stop],
         )
 
     @property
     def size(self) -> int:
         """How many bytes the frames are, before beacons cut them."""
+        return int(self._sizes().sum())
+
+    def _sizes(self) -> Numbers:
         keys = np.array([len(key) for key, _ in self.pairs], np.int64)
-        offsets = _offsets(self.payloads)
-        return int(OVERHEAD * len(self) + keys[self.pair].sum() + offsets[-1] - offsets[0])
+        of_each = keys if len(keys) == 1 else keys[self.pair]
+        sizes: Numbers = OVERHEAD + of_each + np.diff(_offsets(self.payloads))
+        return sizes
 
     def chunks(self) -> Iterator[Columns]:
         """Parts of about `CHUNK_BYTES`, of one message at least."""
-        keys = np.array([len(key) for key, _ in self.pairs], np.int64)
-        ends = np.cumsum(OVERHEAD + keys[self.pair] + np.diff(_offsets(self.payloads)))
         start = 0
         while start < len(self):
-            before = ends[start - 1] if start else 0
-            stop = int(np.searchsorted(ends, before + CHUNK_BYTES, side="right"))
-            stop = max(stop, start + 1)
-            yield self.slice(start, stop)
-            start = stop
+            rest = self.slice(start, start + CHUNK_MESSAGES)
+            ends = np.cumsum(rest._sizes())
+            stop = max(1, int(np.searchsorted(ends, CHUNK_BYTES, side="right")))
+            yield rest.slice(0, stop)
+            start += stop
 
     def frames(self) -> Iterator[Frame]:
         """One by one."""
-        rows = zip(
+        for part in self.chunks():
+            for which, sequence, ms, payload in part.rows():
+                key, shard = self.pairs[which]
+                yield Frame.of(Place(key, shard, sequence, ms), payload)
+
+    def rows(self) -> Iterator[tuple[int, int, int, bytes]]:
+        """Of each message its pair, sequence, time and payload."""
+        return zip(
             self.pair.tolist(),
             self.sequences.tolist(),
             self.times.tolist(),
             self.payloads.to_pylist(),
             strict=True,
         )
-        for which, sequence, ms, payload in rows:
-            key, shard = self.pairs[which]
-            yield Frame.of(Place(key, shard, sequence, ms), payload)
 
 
 def spliced(splicer: Splicer, columns: Columns) -> list[Bytes]:
@@ -166,13 +174,7 @@ class _Plain:
         self.changed: Iterable[int] = ()
         self.highest: Any = _highest(splicer, columns.pairs)
         self._heads = _heads(columns.pairs)
-        self._rows = zip(
-            columns.pair.tolist(),
-            columns.sequences.tolist(),
-            columns.times.tolist(),
-            columns.payloads.to_pylist(),
-            strict=True,
-        )
+        self._rows = columns.rows()
 
     def run(self, first: int, room: int) -> tuple[int, Bytes]:
         """Frames from this one on until so much is full or passed, and the first one left."""
@@ -208,7 +210,8 @@ class _Compiled:
             np.frombuffer(b"".join(heads), np.uint8),
             np.cumsum([0, *map(len, heads)]),
             np.ascontiguousarray(columns.pair, np.int64),
-            np.stack([columns.sequences, columns.times]).astype(np.uint64, copy=False),
+            np.ascontiguousarray(columns.sequences, np.uint64),
+            np.ascontiguousarray(columns.times, np.uint64),
             _offsets(columns.payloads),
             _values(columns.payloads),
         )
@@ -220,7 +223,9 @@ class _Compiled:
         size = np.zeros(1, np.int64)
         tables = _compiled.TABLES
         stop = _compiled.encode(first, room, *self._given, self.highest, tables, self._left, size)
-        self.changed = np.flatnonzero(np.bincount(self._pair[first:stop])).tolist()
+        self.changed = (0,)
+        if len(self.highest) > 1:
+            self.changed = np.flatnonzero(np.bincount(self._pair[first:stop])).tolist()
         data, self._left = self._left[: size[0]], self._left[size[0] :]
         return stop, data.data
 

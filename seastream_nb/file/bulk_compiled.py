@@ -5,8 +5,8 @@ is the only door to it. The kernels release the GIL.
 
 Shapes, for n messages of m pairs of stream and shard: `heads` (uint8) holds of each pair what its
 frames begin with, key with length and shard; `head_ends` (m + 1) says where. `pair` (n) is the
-pair of each message, `numbers` (2, n) its sequence and time; `offsets` (n + 1) and `values` are
-the payloads. `highest` (m, 3) holds of each pair the highest sequence, highest time and running
+pair of each message, `sequences` (n) and `times` (n) its numbers; `offsets` (n + 1) and `values`
+are the payloads. `highest` (m, 3) holds of each pair the highest sequence, highest time and running
 checksum, and is kept up.
 """
 
@@ -18,16 +18,17 @@ import numpy as np
 from numba import types
 
 from seastream_nb.file.crc_compiled import TABLES as TABLES, crc_of as _crc
-from seastream_nb.file.format import LAST_MS
+from seastream_nb.file.format import FIRST_CHECKSUM, LAST_MS
 from seastream_nb.jit import Array, byte_at, compiled, inlined
 
 END = 0x0D
 MOST_MS = np.uint64(LAST_MS)
+FIRST = np.uint64(FIRST_CHECKSUM)
 
 
-def _given(kind: Any, dimensions: int = 1) -> Any:
+def _given(kind: Any) -> Any:
     """The type of an array that is only read, as Arrow's are."""
-    return types.Array(kind, dimensions, "C", readonly=True)
+    return types.Array(kind, 1, "C", readonly=True)
 
 
 @inlined
@@ -52,11 +53,12 @@ def _number(value: Any, size: int, out: Array, at: int) -> int:
         _given(types.uint8),
         _given(types.int64),
         _given(types.int64),
-        _given(types.uint64, 2),
+        _given(types.uint64),
+        _given(types.uint64),
         _given(types.int64),
         _given(types.uint8),
         types.uint64[:, ::1],
-        types.int32[:, ::1],
+        types.uint16[::1],
         types.uint8[::1],
         types.int64[::1],
     )
@@ -67,7 +69,8 @@ def encode(
     heads: Array,
     head_ends: Array,
     pair: Array,
-    numbers: Array,
+    sequences: Array,
+    times: Array,
     offsets: Array,
     values: Array,
     highest: Array,
@@ -84,17 +87,17 @@ def encode(
     index = first
     while index < len(pair) and at < room:
         which, start, end = pair[index], offsets[index], offsets[index + 1]
-        sequence, ms = numbers[0, index], numbers[1, index]
+        sequence, ms = sequences[index], times[index]
         at = _copy(heads, head_ends[which], head_ends[which + 1], out, at)
         at = _number(sequence, 8, out, at)
         at = _number(ms, 8, out, at)
         at = _number(np.uint64(end - start), 4, out, at)
         at = _copy(values, start, end, out, at)
-        crc = np.uint64(_crc(tables, np.int64(0xFFFF), values, start, end))
+        crc = _crc(tables, FIRST, values, start, end)
         _number(crc, 2, out, at)
         highest[which, 0] = max(highest[which, 0], sequence)
         highest[which, 1] = max(highest[which, 1], ms)
-        highest[which, 2] = np.uint64(_crc(tables, np.int64(highest[which, 2]), out, at, at + 2))
+        highest[which, 2] = _crc(tables, highest[which, 2], out, at, at + 2)
         out[np.uintp(at + 2)] = END
         at += 3
         index += 1
@@ -134,7 +137,7 @@ def _is(data: Array, at: int, size: int, places: Array, sizes: Array, which: int
         types.uint8[:, ::1],
         types.int64[::1],
         types.uint64[:, ::1],
-        types.int32[:, ::1],
+        types.uint16[::1],
     )
 )
 def check(
@@ -160,16 +163,14 @@ def check(
                 which += 1
             if which == len(sizes):
                 break
-        crc = _crc(tables, np.int64(0xFFFF), data, body, end - 3)
-        stored = _size(_read(data, end - 3, 2))
+        crc = _crc(tables, FIRST, data, body, end - 3)
+        stored = _read(data, end - 3, 2)
         sequence, ms = _read(data, body - 20, 8), _read(data, body - 12, 8)
         if crc != stored or byte_at(data, end - 1) != END or ms > MOST_MS:
             break
         highest[which, 0] = max(highest[which, 0], sequence)
         highest[which, 1] = max(highest[which, 1], ms)
-        highest[which, 2] = np.uint64(
-            _crc(tables, np.int64(highest[which, 2]), data, end - 3, end - 1)
-        )
+        highest[which, 2] = _crc(tables, highest[which, 2], data, end - 3, end - 1)
         before, at = at, end
         taken += 1
     return at, before, taken

@@ -19,6 +19,7 @@ CARRIAGE_RETURN = 13
 HEAD, TRAILER = 28, 3
 MOST_KEY = 249
 MOST_MS = np.uint64(LAST_MS)
+FIRST = np.uint64(FIRST_CHECKSUM)
 
 
 def _legal() -> Array:
@@ -63,8 +64,8 @@ def scan(
         end = start + length + TRAILER
         if end > data.size:
             return count, at, MORE, end - data.size
-        stored = (np.int64(byte_at(data, end - 3)) << 8) | np.int64(byte_at(data, end - 2))
-        if crc_of(TABLES, np.int64(FIRST_CHECKSUM), data, start, start + length) != stored:
+        stored = np.uint64(byte_at(data, end - 3)) << 8 | np.uint64(byte_at(data, end - 2))
+        if crc_of(TABLES, FIRST, data, start, start + length) != stored:
             return count, at, BAD_CRC, 0
         if byte_at(data, end - 1) != CARRIAGE_RETURN:
             return count, end - 1, BAD_END, 0

@@ -103,7 +103,9 @@ class FileWriter:
 
     def _begin(self, name: str | None, interval: int) -> FileHeader:
         header = FileHeader(name or self.path.name, _now_ms(), interval)
-        self._handle.cut(0)
+        if self._handle.size:
+            # Only then: ext4 writes out a file that was cut to nothing when it is closed.
+            self._handle.cut(0)
         start = header.encode() + Splicer(interval).start()
         try:
             self._handle.write([start], 0)
@@ -148,11 +150,11 @@ class FileWriter:
         """Write many messages at once, as `write` does; fast where `bulk.load` succeeded."""
         self._require_working()
         require_columns(columns)
+        if self.size + self._splicer.most(columns.size) > self._limit:
+            self.write(columns.frames())
+            return
         for chunk in columns.chunks():
-            if self.size + self._splicer.most(chunk.size) > self._limit:
-                self.write(chunk.frames())
-            else:
-                self._put(spliced(self._splicer, chunk), len(chunk))
+            self._put(spliced(self._splicer, chunk), len(chunk))
 
     def flush(self) -> None:
         """Make sure that what was written is where it belongs.

@@ -33,7 +33,7 @@ def file_to_arrow(_place: Place) -> Iterator[tuple[Measure, Measure]]:
         yield per_second(MESSAGES, lambda: read(path)), per_second(MESSAGES, lambda: summed(path))
 
 
-@rate(at_least=0.2)
+@rate(at_least=0.3)
 def columns_to_file(_place: Place) -> Iterator[tuple[Measure, Measure]]:
     """Columns as a file, against writing the same bytes one block after another."""
     bulk.load()
