@@ -154,12 +154,14 @@ class Proxy:
                     await self._hold(link, sink, data)
                     break
                 allowed = self._cuts.get(way, len(data))
-                await self._write(sink, data[:allowed])
+                # Before they are written: a test that got them may count from there on.
                 if allowed < len(data):
                     del self._cuts[way]
-                    break
-                if way in self._cuts:
+                elif way in self._cuts:
                     self._cuts[way] -= len(data)
+                await self._write(sink, data[:allowed])
+                if allowed < len(data):
+                    break
         if not link.held:
             link.close()
 

@@ -168,12 +168,14 @@ class CuttingProxy:
         with suppress(OSError):
             while data := source.recv(65536):
                 allowed = self._left.get(way, len(data))
-                sink.sendall(data[:allowed])
+                # Before they are sent: a test that got them may count from there on.
                 if allowed < len(data):
                     self._left = {}
-                    break
-                if way in self._left:
+                elif way in self._left:
                     self._left[way] -= len(data)
+                sink.sendall(data[:allowed])
+                if allowed < len(data):
+                    break
         for each in (source, sink):  # the other direction ends too
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
