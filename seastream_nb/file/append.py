@@ -14,13 +14,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from seastream_nb.errors import FileFormatError
-from seastream_nb.file import bulk
 from seastream_nb.file.format import HEADER_SIZE, MAGIC, FileHeader
 from seastream_nb.file.scan import Damaged, Scan
 from seastream_nb.file.splice import Pair, Splicer
-
-# From here on the compiled way is worth the time that it takes to load.
-LARGE_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -65,8 +61,6 @@ def find_end(file: BinaryIO, size: int, shown: str) -> Ending | None:
         header = FileHeader.parse(head)
     except FileFormatError as error:
         raise FileFormatError(f"{shown}: {error}", offset=error.offset) from None
-    if size >= LARGE_BYTES:
-        bulk.load()
     scan = Scan(file, size, header.interval)
     try:
         scan.run()

@@ -238,11 +238,11 @@ class Table:
         self._kernel = _compiled
         self._places = np.zeros((MOST_PLACES, PLACE_SIZE), np.uint8)
         self._sizes = np.zeros(MOST_PLACES, np.int64)
-        self._highest: Numbers = np.zeros((MOST_PLACES, 3), np.uint64)
+        self._highest: Numbers = np.zeros((MOST_PLACES, 4), np.uint64)
         self._count = 0
 
     def add(self, place: bytes) -> Numbers | None:
-        """Highest sequence, highest time and running checksum of one more; None: no room.
+        """Highest sequence, highest time, running checksum and count of one more; None: no room.
 
         `place` is its key and shard as they stand in a frame.
         """
@@ -253,7 +253,7 @@ class Table:
         self._places[at, : len(place)] = np.frombuffer(place, np.uint8)
         self._sizes[at] = len(place)
         state: Numbers = self._highest[at]
-        state[:] = (0, 0, FIRST_CHECKSUM)
+        state[:] = (0, 0, FIRST_CHECKSUM, 0)
         return state
 
     def take(self, data: bytes, at: int) -> tuple[int, int, int]:

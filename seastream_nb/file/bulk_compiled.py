@@ -7,7 +7,7 @@ Shapes, for n messages of m pairs of stream and shard: `heads` (uint8) holds of 
 frames begin with, key with length and shard; `head_ends` (m + 1) says where. `pair` (n) is the
 pair of each message, `sequences` (n) and `times` (n) its numbers; `offsets` (n + 1) and `values`
 are the payloads. `highest` (m, 3) holds of each pair the highest sequence, highest time and running
-checksum, and is kept up.
+checksum, and is kept up; to be checked, (m, 4), also how many messages there were.
 """
 
 from __future__ import annotations
@@ -171,6 +171,7 @@ def check(
         highest[which, 0] = max(highest[which, 0], sequence)
         highest[which, 1] = max(highest[which, 1], ms)
         highest[which, 2] = _crc(tables, highest[which, 2], data, end - 3, end - 1)
+        highest[which, 3] += np.uint64(1)
         before, at = at, end
         taken += 1
     return at, before, taken

@@ -25,10 +25,12 @@ from seastream_nb.file.format import (
     beacon_head,
     key_of,
 )
-from seastream_nb.file.splice import Splicer
+from seastream_nb.file.splice import Pair, Splicer
 from seastream_nb.file.walk import Fault, Walk
 
 READ_BYTES = 2**20
+# From here on the compiled way is worth the time that it takes to load.
+LARGE_BYTES = 2**28
 _SHARD_SIZE = 8
 _CRC_SIZE = 2
 _NUMBERS = struct.Struct(">QQI")
@@ -51,6 +53,9 @@ class Scan:
         begin: where the first thing stands that is not whole; the size, if everything is.
         last: where the last whole message begins.
         messages: how many are whole.
+        beacons: how many were read.
+        disputed: whether one of them says something else than the messages before it, or the end
+            is marked twice.
         ended_at: where the end-of-stream mark begins; None if there is none.
     """
 
@@ -59,11 +64,15 @@ class Scan:
         self._size = size
         self._interval = interval
         self._at = self.begin = self.last = start
-        self.messages = 0
+        self.messages = self.beacons = 0
+        self.disputed = False
         self.ended_at: int | None = None
-        # By key and shard as they stand in a frame: highest sequence and time, running checksum.
+        # By key and shard as they stand in a frame: highest sequence and time, running checksum,
+        # how many messages.
         self._states: dict[bytes, Any] = {}
         self._internal: dict[bytes, Any] = {}
+        if size - start >= LARGE_BYTES:
+            bulk.load()
         self._table = Table() if bulk.loaded() else None
         self._markers = 0
         # Of the frame that is not complete yet: its bytes, how many it needs at least, and the
@@ -71,7 +80,7 @@ class Scan:
         self._parts: list[bytes] = []
         self._have = 0
         self._need = 1
-        self._crossed: list[tuple[int, int, int]] = []
+        self._crossed: list[tuple[int, int, list[Marker]]] = []
 
     def run(self) -> None:
         """Read to the end, or to where the file ends inside of something.
@@ -106,12 +115,14 @@ class Scan:
     def splicer(self) -> Splicer:
         """What goes on behind the last message that is no end mark."""
         at = self.begin if self.ended_at is None else self.ended_at
-        markers = []
-        for place, state in (self._states | self._internal).items():
-            sequence, ms, checksum = map(int, state)
-            key, shard = place[:-_SHARD_SIZE].decode(), int.from_bytes(place[-_SHARD_SIZE:])
-            markers.append(Marker(Place(key, shard, sequence, ms), checksum))
+        markers = [_marker(*each) for each in (self._states | self._internal).items()]
         return Splicer(self._interval, at=at, markers=markers, written=self._markers)
+
+    def counts(self) -> dict[Pair, int]:
+        """How many messages each stream and shard has, by key and shard."""
+        states = (self._states | self._internal).items()
+        counts = sorted((_marker(*each).place[:2], int(each[1][3])) for each in states)
+        return {pair: count for pair, count in counts if pair[0] != INTERNAL_KEY}
 
     def _read(self, count: int) -> bytes:
         self._file.seek(self._at)
@@ -125,19 +136,23 @@ class Scan:
         if len(head) < BEACON_HEAD_SIZE:
             return False
         end, remaining, count = beacon_head(head)
+        markers = []
         for _ in range(count):
             length = self._read(1)
             key = self._read(length[0]) if length else b""
-            if len(self._read(MARKER_REST_SIZE)) < MARKER_REST_SIZE:
+            rest = self._read(MARKER_REST_SIZE)
+            if len(rest) < MARKER_REST_SIZE:
                 return False
-            if key_of(key) is None:
+            name = key_of(key)
+            if name is None:
                 self._refuse("a beacon's stream key is not legal")
+            markers.append(Marker.parse(name, rest))
         last = self._read(1)
         if not last:
             return False
         if end != END or last != END:
             self._refuse("a beacon does not begin or end with 0D")
-        self._crossed.append((remaining, self._have, count))
+        self._crossed.append((remaining, self._have, markers))
         if not self._have:
             self._passed(0)
             self.begin = self._at
@@ -145,12 +160,20 @@ class Scan:
 
     def _passed(self, total: int) -> None:
         """The frame of so many bytes is complete that the last beacons cut; 0 if they cut none."""
-        for remaining, before, count in self._crossed:
+        for remaining, before, markers in self._crossed:
             if remaining != total - before:
                 self._refuse("a beacon says something else than what remains of a message")
             if self.ended_at is None:
-                self._markers += count
+                self._markers += len(markers)
+            self.beacons += 1
+            self.disputed = self.disputed or not all(map(self._agrees, markers))
         self._crossed.clear()
+
+    def _agrees(self, marker: Marker) -> bool:
+        key, shard = marker.place[:2]
+        place = key.encode() + shard.to_bytes(_SHARD_SIZE)
+        state = self._states.get(place, self._internal.get(place))
+        return state is not None and _marker(place, state) == marker
 
     def _frames(self, data: bytes, fresh: int) -> None:
         """Take the whole frames off these bytes, of which the last `fresh` were just read."""
@@ -164,15 +187,16 @@ class Scan:
             if state is None or self.ended_at is not None:
                 self.begin = self._offset(len(data) - at, fresh)
                 state = self._unusual(place, payload)
-            if self._crossed:
-                self._passed(end - at)
             # `max` would take a tenth of the time of all this.
             if sequence > state[0]:
                 state[0] = sequence
             if ms > state[1]:
                 state[1] = ms
             state[2] = _crc(crc, int(state[2]))
+            state[3] += 1
             self.messages += 1
+            if self._crossed:
+                self._passed(end - at)
             self._before, self._front = at, end
         if self._front:
             self.last = self._offset(len(data) - self._before, fresh)
@@ -218,8 +242,9 @@ class Scan:
         """The state of a stream's first message here, or what becomes of one behind the end."""
         key, internal = place[:-_SHARD_SIZE], place.startswith(_INTERNAL)
         if internal and payload == EOS:
+            self.disputed = self.disputed or self.ended_at is not None
             self.ended_at = self.begin if self.ended_at is None else self.ended_at
-            return [0, 0, FIRST_CHECKSUM]
+            return [0, 0, FIRST_CHECKSUM, 0]
         if self.ended_at is not None:
             self._refuse("a message follows the end-of-stream mark, where readers stop")
         if key_of(key) is None:
@@ -228,10 +253,17 @@ class Scan:
         states = self._internal if internal else self._states
         if place not in states:
             known = None if internal or self._table is None else self._table.add(place)
-            states[place] = [0, 0, FIRST_CHECKSUM] if known is None else known
+            states[place] = [0, 0, FIRST_CHECKSUM, 0] if known is None else known
         return states[place]
 
     def _refuse(self, text: str) -> NoReturn:
         """Let the walk say what is wrong; if it passes that, say this."""
         self.require_torn()
         raise Damaged(self.begin, text)
+
+
+def _marker(place: bytes, state: Any) -> Marker:
+    """What a beacon says of a key and shard as they stand in a frame."""
+    sequence, ms, checksum, _ = map(int, state)
+    key, shard = place[:-_SHARD_SIZE].decode(), int.from_bytes(place[-_SHARD_SIZE:])
+    return Marker(Place(key, shard, sequence, ms), checksum)

@@ -8,10 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from seastream_nb.errors import FileError
 from seastream_nb.export.target import created
-from seastream_nb.file.format import FIRST_CHECKSUM, INTERNAL_KEY, Beacon, Frame, chained
+from seastream_nb.file.format import (
+    FIRST_CHECKSUM,
+    INTERNAL_KEY,
+    Beacon,
+    Frame,
+    chained,
+    header_faults,
+)
+from seastream_nb.file.scan import Damaged, Scan
 from seastream_nb.file.splice import Pair, Splicer
 from seastream_nb.file.walk import BeaconFound, Fault, FrameFound, Skipped, Walk, open_walk
 
@@ -136,11 +145,29 @@ def verify(path: str | os.PathLike[str]) -> FileReport:
         FileError: it cannot be read.
     """
     source = Path(path)
-    with _opened(source) as walk:
+    with _opened(source) as (file, walk):
+        if (report := _whole(source, file, walk)) is not None:
+            return report
         checker = _Checker()
         for found in walk:
             checker.see(found)
     return checker.report(source, walk.torn)
+
+
+def _whole(path: Path, file: BinaryIO, walk: Walk) -> FileReport | None:
+    """The report of a file without any fault, by a faster pass; None where there may be one."""
+    interval = walk.header.interval
+    if walk.size % interval == 0 or any(header_faults(walk.head)):
+        return None
+    scan = Scan(file, walk.size, interval)
+    try:
+        scan.run()
+    except Damaged:
+        return None
+    if scan.begin < walk.size or scan.disputed:
+        return None
+    counts = scan.counts()
+    return FileReport(path, sum(counts.values()), counts, scan.beacons, [], None)
 
 
 def repair(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> FileReport:
@@ -156,7 +183,7 @@ def repair(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> FileRepo
         FileError: `src` cannot be read or `dst` not written; no half `dst` is left.
     """
     source, target = Path(src), Path(dst)
-    with _opened(source) as walk, created(target) as file:
+    with _opened(source) as (_, walk), created(target) as file:
         checker = _Checker()
         file.write(walk.header.encode())
         splicer = Splicer(walk.header.interval)
@@ -174,10 +201,10 @@ def repair(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> FileRepo
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Walk]:
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, Walk]]:
     try:
         with path.open("rb") as file:
-            yield open_walk(file, os.fstat(file.fileno()).st_size, str(path))
+            yield file, open_walk(file, os.fstat(file.fileno()).st_size, str(path))
     except FileError:
         raise
     except OSError as error:

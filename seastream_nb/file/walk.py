@@ -96,7 +96,9 @@ class Walk:
     """One walk through a file, in stored order, from where a frame or its beacon begins.
 
     Attributes:
-        header: what the file's first 128 bytes say.
+        head: the file's first 128 bytes.
+        header: what they say.
+        size: how many bytes are looked at.
         torn: where the frame begins that the file ends inside of, once that is known.
 
     Raises:
@@ -105,10 +107,10 @@ class Walk:
 
     def __init__(self, file: BinaryIO, size: int, start: int = HEADER_SIZE) -> None:
         self._file = file
-        self._size = size
+        self.size = size
         file.seek(0)
-        self._head = file.read(HEADER_SIZE)
-        self.header = FileHeader.parse(self._head)
+        self.head = file.read(HEADER_SIZE)
+        self.header = FileHeader.parse(self.head)
         self._interval = self.header.interval
         self._at = start
         self._crossed: list[_Crossing] = []
@@ -117,8 +119,8 @@ class Walk:
         self.torn: int | None = None
 
     def __iter__(self) -> Iterator[Found]:
-        yield from (Fault(*each) for each in header_faults(self._head))
-        while self._at < self._size:
+        yield from (Fault(*each) for each in header_faults(self.head))
+        while self._at < self.size:
             start = self._at
             try:
                 found, faults = self._frame()
@@ -126,10 +128,10 @@ class Walk:
                 yield from (crossing.found for crossing in self._crossed)
                 begin, before = self._begin, [each for each in self._crossed if not each.done]
                 yield from self._wrong_counts(0, before)
-                if begin == self._size:  # it ends with a beacon, and nothing is torn
+                if begin == self.size:  # it ends with a beacon, and nothing is torn
                     return
                 again = self._search(begin + 1)
-                if again == self._size:
+                if again == self.size:
                     self.torn = begin
                     return
                 # What follows is whole, so only the length was wrong.
@@ -147,8 +149,8 @@ class Walk:
             yield found
             yield from (each.found for each in self._crossed if each.done)
             yield from faults
-        if self._size % self._interval == 0:
-            yield Fault(self._size, "the file ends where a beacon should stand")
+        if self.size % self._interval == 0:
+            yield Fault(self.size, "the file ends where a beacon should stand")
 
     # One frame.
 
@@ -163,7 +165,7 @@ class Walk:
         if ms > LAST_MS:
             raise _Damaged(start, "the time of a message is past the year 9999", start + 1)
         total = 1 + size + FRAME_HEAD_SIZE + length + TRAILER_SIZE
-        if total > self._size - start:
+        if total > self.size - start:
             self._require_confirmed(total, length)
         payload, trailer = self._read(length), self._read(TRAILER_SIZE)
         wrong = self._wrong_counts(total, self._crossed)
@@ -185,7 +187,7 @@ class Walk:
         self._read(min(length, room) + 1)
         if self._wrong_counts(total, self._crossed):
             raise _Damaged(self._begin, "the length of a message is damaged", self._begin + 1)
-        self._read(self._size)
+        self._read(self.size)
 
     def _wrong_counts(self, total: int, crossed: list[_Crossing]) -> list[Fault]:
         """Beacons that say something else than how much of the frame within them is to come."""
@@ -216,8 +218,8 @@ class Walk:
         return b"".join(parts)
 
     def _raw(self, count: int) -> bytes:
-        if self._at + count > self._size:
-            self._at = self._size
+        if self._at + count > self.size:
+            self._at = self.size
             raise _Torn
         self._file.seek(self._at)
         data = self._file.read(count)
@@ -247,14 +249,14 @@ class Walk:
     def _search(self, start: int) -> int:
         """Where something whole begins again; the end of the file if nothing does."""
         at = start
-        while at < self._size:
+        while at < self.size:
             if at % self._interval == 0 and (behind := self._behind_beacon(at)) is not None:
                 return behind
-            boundary = min(self._size, (at // self._interval + 1) * self._interval)
+            boundary = min(self.size, (at // self._interval + 1) * self._interval)
             if (found := self._frame_between(at, boundary)) is not None:
                 return found
             at = boundary
-        return self._size
+        return self.size
 
     def _behind_beacon(self, at: int) -> int | None:
         """Where the frame ends that the beacon here cuts; None if that cannot be told."""
@@ -265,7 +267,7 @@ class Walk:
             while left:
                 left -= len(self._read(min(left, self._interval)))
             here = self._at
-            if here < self._size and here % self._interval:
+            if here < self.size and here % self._interval:
                 self._frame()
         except (_Damaged, _Torn):
             return None
@@ -279,7 +281,7 @@ class Walk:
         while at >= 0:
             self._at = here = start + at
             with suppress(_Damaged, _Torn):
-                if may_begin(window, at + 1, self._size - here):
+                if may_begin(window, at + 1, self.size - here):
                     found, _ = self._frame()
                     if found.intact and found.frame.place.key:
                         return here

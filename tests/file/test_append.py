@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from seastream_nb.errors import FileFormatError
-from seastream_nb.file import append, bulk
+from seastream_nb.file import bulk, scan
 from seastream_nb.file.append import Ending, find_end
 from seastream_nb.file.format import (
     FIRST_CHECKSUM,
@@ -172,7 +172,7 @@ def test_a_large_file_is_worth_the_compiled_way(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(bulk, "_compiled", None)
     ending(encoded(numbered(3)))
     assert not bulk.loaded()
-    monkeypatch.setattr(append, "LARGE_BYTES", 0)
+    monkeypatch.setattr(scan, "LARGE_BYTES", 0)
     assert ending(encoded(numbered(3))).highest() == {("a", 0): 3, ("a", 1): 1, ("a", 2): 2}
     assert bulk.loaded() == bulk.available()
 

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import seastream_nb as ss
+from seastream_nb.errors import FileFormatError
+from seastream_nb.file import bulk
 from seastream_nb.file.format import Frame, Place
 from seastream_nb.file.splice import Splicer
 from seastream_nb.file.walk import FrameFound, Walk
@@ -116,6 +118,36 @@ def test_any_flipped_byte_costs_at_most_one_message(tmp_path: Path, interval: in
         assert report.messages >= 11, at
         # Unless the last beacon tells it, a lost end looks torn.
         assert report.messages == 12 or report.faults or report.torn_tail is not None, at
+
+
+@pytest.mark.parametrize("way", ["plain", "compiled"])
+@pytest.mark.parametrize("interval", [128, 600, 2**20])
+def test_the_fast_pass_reports_what_the_walk_does(
+    tmp_path: Path, interval: int, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "plain":
+        monkeypatch.setattr(bulk, "_compiled", None)
+    elif not bulk.load():
+        pytest.skip("numba is not installed")
+    internal = Frame.of(Place(END.place.key, 0, 7, 7), b"no end")
+    whole = [*numbered(9, size=40), internal, *numbered(9, key="b", size=40)]
+    files = [encoded(frames, interval) for frames in (whole, [*whole, END], [*whole, END, END])]
+    for at in range(0, len(files[1]), 7):
+        flipped = bytearray(files[1])
+        flipped[at] ^= 0x15
+        files.append(bytes(flipped))
+    for number, data in enumerate(files):
+        path, copy = written(tmp_path, data), tmp_path / "copy.ss"
+        try:
+            found: ss.FileReport | str = ss.verify(path)
+        except FileFormatError as error:
+            found = str(error)
+        try:
+            walked: ss.FileReport | str = ss.repair(path, copy)  # it walks, always
+        except FileFormatError as error:
+            walked = str(error)
+        assert found == walked, number
+        copy.unlink(missing_ok=True)
 
 
 def test_a_length_of_four_gigabytes_in_a_small_file_allocates_nothing(tmp_path: Path) -> None:
