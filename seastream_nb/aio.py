@@ -6,7 +6,7 @@ await stops the work, waits for its cleanup, and leaves the connection usable.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import aclosing, suppress
 from math import inf
 from types import TracebackType
@@ -35,7 +35,7 @@ from seastream_nb.message import Message, Payload
 from seastream_nb.notebook import display
 from seastream_nb.notebook.browse.browsing import browse
 from seastream_nb.notebook.browse.view import AsyncBrowser
-from seastream_nb.notebook.live.view import AsyncLiveView, watch
+from seastream_nb.notebook.live.view import AsyncLiveView, live
 from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
 from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_from_thread
 from seastream_nb.portal import bridge
@@ -189,6 +189,8 @@ class AsyncStream(StreamBuilders):
     record = awaiting_call(record)
     to_parquet = awaiting_call(to_parquet)
     replay_to = awaiting_call(replay_to)
+    browse = awaiting_call(browse, AsyncBrowser)
+    live = awaiting_call(live, AsyncLiveView)
     pages = awaiting_iter(StreamCore.pages)
     follow = awaiting_iter(StreamCore.follow)
 
@@ -201,20 +203,6 @@ class AsyncStream(StreamBuilders):
 
     def __aiter__(self) -> AsyncIterator[Message]:
         return self.messages()
-
-    async def browse(self, *, at: When | None = None, page_size: int = 100) -> AsyncBrowser:
-        """Look through the range page by page, in a cell or from Python.
-
-        Args:
-            at: where to begin: the page of the first message at or after this time or id; left
-                out, the first page.
-            page_size: messages of a page, at most 10,000.
-
-        Raises:
-            ConfigError: an argument that cannot be meant, or `first(n)` or `last(n)` before it.
-            DecodeError: a payload on the first page is not what was asked for.
-        """
-        return AsyncBrowser(await bridge(browse(self._core, at, page_size)))
 
     def replay(self, *, speed: float | None = 1.0) -> AsyncReplay:
         """The messages again, at their original pace times `speed`, shards merged.
@@ -229,45 +217,6 @@ class AsyncStream(StreamBuilders):
             ConfigError: a speed that is no number above 0.
         """
         return AsyncReplay(ReplayCore(self._core, speed))
-
-    async def live(
-        self,
-        *,
-        since: When = "latest",
-        columns: Sequence[str] | None = None,
-        chart: str | None = None,
-        rolling: Duration | None = None,
-        max_rows: int = 1_000,
-        max_bytes: Size = "64MiB",
-    ) -> AsyncLiveView:
-        """A view of what comes, which a cell shows and which reads on while others run.
-
-        It is anchored when this returns: nothing that comes afterwards is missed. It begins with
-        the past from `since` on, within the stream's own range; a stream that says itself where
-        it begins, as with `last("10m")`, needs no `since`. It ends as `follow` does, by its
-        buttons, when its output is cleared, and when its cell runs again.
-
-        Args:
-            since: "latest" is from now on.
-            columns: those that show; left out, all of them, with the id.
-            chart: "rate" draws messages a second, the name of a column its numbers over time.
-            rolling: keep this much time, back from the newest message.
-            max_rows: how many rows to keep.
-            max_bytes: how much memory they may take.
-
-        Raises:
-            ConfigError: such as an unknown column, or a snapshot, which has an end.
-        """
-        watching = watch(
-            self._core,
-            since=since,
-            columns=columns,
-            chart=chart,
-            rolling=rolling,
-            max_rows=max_rows,
-            max_bytes=max_bytes,
-        )
-        return AsyncLiveView(await bridge(watching))
 
 
 class AsyncReplay(ReplayMembers, AsyncBlock):

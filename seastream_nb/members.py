@@ -8,17 +8,32 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from inspect import signature
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from seastream_nb.portal import bridge, iterate, iterate_awaiting, run
 
 T = TypeVar("T")
+V = TypeVar("V")
+M = TypeVar("M", bound=Callable[..., Any])
 P = ParamSpec("P")
 Core = TypeVar("Core")
 
 Method = Callable[Concatenate[Core, P], T]
 Coroutines = Callable[Concatenate[Core, P], Coroutine[Any, Any, T]]
 Generators = Callable[Concatenate[Core, P], AsyncGenerator[T, None]]
+
+
+def _as_it_is(result: Any) -> Any:
+    return result
+
+
+def _giving(into: Callable[[Any], Any], method: M) -> M:
+    """The method, whose signature names what the facade gives, not what the core does."""
+    if into is not _as_it_is:
+        told = signature(method).replace(return_annotation=into.__name__)
+        cast("Any", method).__signature__ = told
+    return method
 
 
 def _method(core_method: Method[Core, P, Any], cross: Callable[[Any], T]) -> Method[Any, P, T]:
@@ -48,28 +63,47 @@ def awaiting(core_method: Coroutines[Core, P, T]) -> Coroutines[Any, P, T]:
     return method
 
 
-def blocking_call(function: Coroutines[Core, P, T]) -> Method[Any, P, T]:
-    """A facade method that is a function of the core, out of a later room than the core's."""
+@overload
+def blocking_call(function: Coroutines[Core, P, T]) -> Method[Any, P, T]: ...
+@overload
+def blocking_call(
+    function: Coroutines[Core, P, T], into: Callable[[T], V]
+) -> Method[Any, P, V]: ...
+def blocking_call(
+    function: Coroutines[Core, P, Any], into: Callable[[Any], Any] = _as_it_is
+) -> Method[Any, P, Any]:
+    """A facade method that is a function of the core, out of a later room than the core's.
+
+    `into` makes what it gives a thing of the facade, on the caller's thread.
+    """
 
     @wraps(function)
-    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         call = function(self._core, *args, **kwargs)
         del args, kwargs  # a traceback that shows variables must not show a password
-        return run(call)
+        return into(run(call))
 
-    return method
+    return _giving(into, method)
 
 
-def awaiting_call(function: Coroutines[Core, P, T]) -> Coroutines[Any, P, T]:
+@overload
+def awaiting_call(function: Coroutines[Core, P, T]) -> Coroutines[Any, P, T]: ...
+@overload
+def awaiting_call(
+    function: Coroutines[Core, P, T], into: Callable[[T], V]
+) -> Coroutines[Any, P, V]: ...
+def awaiting_call(
+    function: Coroutines[Core, P, Any], into: Callable[[Any], Any] = _as_it_is
+) -> Coroutines[Any, P, Any]:
     """The same, to be awaited."""
 
     @wraps(function)
-    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         call = function(self._core, *args, **kwargs)
         del args, kwargs
-        return await bridge(call)
+        return into(await bridge(call))
 
-    return method
+    return _giving(into, method)
 
 
 def blocking_iter(

@@ -24,8 +24,8 @@ from seastream_nb.url import StreamerUri
 
 EMBEDDED = "embedded:"
 WAYS = (
-    "connect() needs a target: a URL such as 'redis://localhost', the name of a connection in "
-    "seastream.toml, or $SEASTREAM_URL"
+    "connect() needs a target: a URL such as 'redis://localhost', the Path of an .ss file, the "
+    "name of a connection in seastream.toml, or $SEASTREAM_URL"
 )
 Target = str | Path | None
 _FILES = ("tls_ca", "tls_cert", "tls_key")

@@ -5,7 +5,7 @@ Interrupting any call stops the work, waits for its cleanup, and leaves the conn
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -34,7 +34,7 @@ from seastream_nb.message import Message, Payload, payload_bytes
 from seastream_nb.notebook import display
 from seastream_nb.notebook.browse.browsing import browse
 from seastream_nb.notebook.browse.view import Browser
-from seastream_nb.notebook.live.view import LiveView, watch
+from seastream_nb.notebook.live.view import LiveView, live
 from seastream_nb.options import ConnectKwargs, ConsumerKwargs, Sharder
 from seastream_nb.outgoing import Encoding, Frame, FrameMessages, send_all, send_waiting
 from seastream_nb.quantities import Duration, Size
@@ -50,9 +50,9 @@ def connect(target: Target = None, /, **options: Unpack[ConnectKwargs]) -> Strea
     """A `Streamer` on a server; one attempt, unless `wait=True`.
 
     Args:
-        target: a URL (`redis://`, `rediss://`, `redis+unix://`, `stdio://`), the name of a
-            connection in `seastream.toml` or `pyproject.toml`, or "embedded:" for a private server
-            of this process. Left out: `$SEASTREAM_URL`.
+        target: a URL (`redis://`, `rediss://`, `redis+unix://`, `file://`, `stdio://`), the `Path`
+            of an `.ss` file, the name of a connection in `seastream.toml` or `pyproject.toml`, or
+            "embedded:" for a private server of this process. Left out: `$SEASTREAM_URL`.
         **options: see `ConnectOptions`.
 
     Raises:
@@ -165,6 +165,8 @@ class Stream(StreamBuilders):
     record = blocking_call(record)
     to_parquet = blocking_call(to_parquet)
     replay_to = blocking_call(replay_to)
+    browse = blocking_call(browse, Browser)
+    live = blocking_call(live, LiveView)
     pages = blocking_iter(StreamCore.pages)
     follow = blocking_iter(StreamCore.follow)
 
@@ -175,20 +177,6 @@ class Stream(StreamBuilders):
 
     def __iter__(self) -> Iterator[Message]:
         return self.messages()
-
-    def browse(self, *, at: When | None = None, page_size: int = 100) -> Browser:
-        """Look through the range page by page, in a cell or from Python.
-
-        Args:
-            at: where to begin: the page of the first message at or after this time or id; left
-                out, the first page.
-            page_size: messages of a page, at most 10,000.
-
-        Raises:
-            ConfigError: an argument that cannot be meant, or `first(n)` or `last(n)` before it.
-            DecodeError: a payload on the first page is not what was asked for.
-        """
-        return Browser(portal.run(browse(self._core, at, page_size)))
 
     def replay(self, *, speed: float | None = 1.0) -> Replay:
         """The messages again, at their original pace times `speed`, shards merged.
@@ -203,45 +191,6 @@ class Stream(StreamBuilders):
             ConfigError: a speed that is no number above 0.
         """
         return Replay(ReplayCore(self._core, speed))
-
-    def live(
-        self,
-        *,
-        since: When = "latest",
-        columns: Sequence[str] | None = None,
-        chart: str | None = None,
-        rolling: Duration | None = None,
-        max_rows: int = 1_000,
-        max_bytes: Size = "64MiB",
-    ) -> LiveView:
-        """A view of what comes, which a cell shows and which reads on while others run.
-
-        It is anchored when this returns: nothing that comes afterwards is missed. It begins with
-        the past from `since` on, within the stream's own range; a stream that says itself where
-        it begins, as with `last("10m")`, needs no `since`. It ends as `follow` does, by its
-        buttons, when its output is cleared, and when its cell runs again.
-
-        Args:
-            since: "latest" is from now on.
-            columns: those that show; left out, all of them, with the id.
-            chart: "rate" draws messages a second, the name of a column its numbers over time.
-            rolling: keep this much time, back from the newest message.
-            max_rows: how many rows to keep.
-            max_bytes: how much memory they may take.
-
-        Raises:
-            ConfigError: such as an unknown column, or a snapshot, which has an end.
-        """
-        watching = watch(
-            self._core,
-            since=since,
-            columns=columns,
-            chart=chart,
-            rolling=rolling,
-            max_rows=max_rows,
-            max_bytes=max_bytes,
-        )
-        return LiveView(portal.run(watching))
 
 
 class Replay(ReplayMembers, Block):

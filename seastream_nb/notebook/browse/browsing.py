@@ -227,11 +227,19 @@ class Browsing:
             return self.frame()
 
 
-async def browse(stream: StreamCore, at: When | None, page_size: int) -> Browsing:
-    """A walk that begins with the first page of a range, or at a time.
+async def browse(  # noqa: D417 - the first one is the facade's self
+    stream: StreamCore, *, at: When | None = None, page_size: int = 100
+) -> Browsing:
+    """Look through the range page by page, in a cell or from Python.
+
+    Args:
+        at: where to begin: the page of the first message at or after this time or id; left
+            out, the first page.
+        page_size: messages of a page, at most 10,000.
 
     Raises:
-        ConfigError: an argument that cannot be meant, or a range that is counted.
+        ConfigError: an argument that cannot be meant, or `first(n)` or `last(n)` before it.
+        DecodeError: a payload on the first page is not what was asked for.
     """
     query = stream.query
     if query.first is not None or query.last is not None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
@@ -17,7 +17,7 @@ from seastream_nb.notebook.live.showing import chart_png, rows_within, state_tex
 from seastream_nb.notebook.live.wanted import Wanted
 from seastream_nb.notebook.live.watching import State, Watch
 from seastream_nb.notebook.view import View
-from seastream_nb.quantities import Duration
+from seastream_nb.quantities import Duration, Size
 from seastream_nb.stream import StreamCore
 from seastream_nb.times import When
 
@@ -28,9 +28,44 @@ if TYPE_CHECKING:
 OnPage = TypeVar("OnPage", bound=Callable[[pa.RecordBatch], object])
 
 
-async def watch(stream: StreamCore, **options: Any) -> Watch:
-    """Begin to watch a stream, from where it ends now or from where `since` says."""
-    found = Watch(stream, Wanted.of(stream.query, **options))
+async def live(  # noqa: D417 - the first one is the facade's self
+    stream: StreamCore,
+    *,
+    since: When = "latest",
+    columns: Sequence[str] | None = None,
+    chart: str | None = None,
+    rolling: Duration | None = None,
+    max_rows: int = 1_000,
+    max_bytes: Size = "64MiB",
+) -> Watch:
+    """A view of what comes, which a cell shows and which reads on while others run.
+
+    It is anchored when this returns: nothing that comes afterwards is missed. It begins with
+    the past from `since` on, within the stream's own range; a stream that says itself where
+    it begins, as with `last("10m")`, needs no `since`. It ends as `follow` does, by its
+    buttons, when its output is cleared, and when its cell runs again.
+
+    Args:
+        since: "latest" is from now on.
+        columns: those that show; left out, all of them, with the id.
+        chart: "rate" draws messages a second, the name of a column its numbers over time.
+        rolling: keep this much time, back from the newest message.
+        max_rows: how many rows to keep.
+        max_bytes: how much memory they may take.
+
+    Raises:
+        ConfigError: such as an unknown column, or a snapshot, which has an end.
+    """
+    wanted = Wanted.of(
+        stream.query,
+        since=since,
+        columns=columns,
+        chart=chart,
+        rolling=rolling,
+        max_rows=max_rows,
+        max_bytes=max_bytes,
+    )
+    found = Watch(stream, wanted)
     await found.anchor()
     return found
 
