@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0
 QUIET = 0.05
+QUIET_KERNEL = 2.0  # after which it is nudged
 
 
 class ThisPython(KernelSpecManager):
@@ -57,7 +59,7 @@ class Kernel:
         lines: list[str] = []
         error: str | None = None
         while True:
-            message: dict[str, Any] = self.client.get_iopub_msg(timeout=PATIENCE)
+            message = self.published()
             if message["parent_header"].get("msg_id") != request:
                 continue
             kind, content = message["msg_type"], message["content"]
@@ -74,11 +76,25 @@ class Kernel:
                 self.take_reply(request)
                 return Cell(lines, error, ended), ended - since
 
-    def take_reply(self, request: str) -> dict[str, Any]:
-        """What the kernel answers to a request, which front ends await before they send another.
+    def published(self) -> dict[str, Any]:
+        """The next message that the kernel publishes."""
+        for _ in range(round(PATIENCE / QUIET_KERNEL)):
+            with suppress(Empty):
+                found: dict[str, Any] = self.client.get_iopub_msg(timeout=QUIET_KERNEL)
+                return found
+            self.nudge()
+        raise Empty
 
-        ipykernel 7.3 may never see a request that comes while it sends that answer.
+    def nudge(self) -> None:
+        """Connect once more, which does nothing to a kernel that is well.
+
+        ipykernel 7 may not notice a request that comes while it sends an answer, until somebody
+        connects (its issue 1554).
         """
+        self.manager.connect_shell().close()
+
+    def take_reply(self, request: str) -> dict[str, Any]:
+        """What the kernel answers to a request, which front ends await before they send another."""
         while True:
             reply: dict[str, Any] = self.client.get_shell_msg(timeout=PATIENCE)
             if reply["parent_header"].get("msg_id") == request:

@@ -10,17 +10,16 @@ cancelled, has changed nothing. A group's own are kept aside meanwhile, for `res
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from seastream_nb import portal
 from seastream_nb.committing import RULES, require_ack, require_commit
+from seastream_nb.consuming import ConsumerCore
 from seastream_nb.errors import (
     AckNotAllowed,
     ConfigError,
-    ConsumerClosed,
     ReadOnlyError,
 )
 from seastream_nb.file.format import HEADER_SIZE, INTERNAL_KEY
@@ -41,15 +40,11 @@ from seastream_nb.options import ConnectOptions, ConsumerOptions
 from seastream_nb.times import Edge, When
 
 
-class FileConsumer:
+class FileConsumer(ConsumerCore):
     """The asynchronous core of a consumer of a file, in every mode.
 
     A load-balanced group is one of this process, and ends with its last member; a resumable one
     keeps its positions in `NAME.ss.positions` beside the file.
-
-    Attributes:
-        options: how it reads, with group and consumer filled in.
-        inbox: the messages that came, for the user's thread to take; another one after a seek.
     """
 
     def __init__(
@@ -62,24 +57,20 @@ class FileConsumer:
         release: Callable[[Any], None],
     ) -> None:
         grouped = options.mode != "realtime"
-        self.options = with_identity(options) if grouped else options
+        options = with_identity(options) if grouped else options
+        self._selection = Selection(keys, apart=connection.shards == "off")
+        super().__init__(options, doing=f"reading {self._selection} of {path}", release=release)
         self.connection = connection
         # Where the process goes later changes nothing.
         self._there = path.absolute()
-        self._release = release
-        self._selection = Selection(keys, apart=connection.shards == "off")
-        self._doing = f"reading {self._selection} of {path}"
         self._rule = RULES[options.auto_commit] if grouped else None
         self._resumption: Resumption | None = None
         self._member: Member | None = None
-        self.inbox = Inbox()
         self._own_inbox = self.inbox
         # What reads for the group, and what reads after a seek, or in real time.
         self._own: Reader | None = None
         self._sought: Reader | None = None
         self._stirred = asyncio.Event()
-        self._closed = False
-        self._process = os.getpid()
 
     @classmethod
     async def open(
@@ -270,25 +261,7 @@ class FileConsumer:
         if self._resumption is not None:
             portal.call_soon(self._resumption.commit_soon)
 
-    def _require_open(self) -> None:
-        if self._process != os.getpid():
-            raise ConsumerClosed(f"{self._doing}: this consumer is its parent process's; make one")
-        if self._closed:
-            raise ConsumerClosed(f"{self._doing}: this consumer has ended")
-
-    async def end(self) -> None:
-        """Commit everything that is acknowledged, and stop reading. Ending twice is fine."""
-        await self._close(commit=True)
-
-    async def abort(self) -> None:
-        """Stop reading, and commit nothing more: what was not committed will come again."""
-        await self._close(commit=False)
-
-    async def _close(self, *, commit: bool) -> None:
-        if self._closed or self._process != os.getpid():
-            return
-        self._closed = True
-        self._release(self)
+    async def _leave(self, *, commit: bool) -> None:
         self._stirred.set()
         try:
             if self._member is not None:
@@ -299,4 +272,3 @@ class FileConsumer:
             for reader in (self._sought, self._own):
                 if reader is not None:
                     await reader.stop()
-            self.inbox = Inbox()

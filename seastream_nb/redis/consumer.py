@@ -12,7 +12,6 @@ a seek that is cancelled before has changed nothing. A group's own are kept asid
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -22,10 +21,10 @@ import numpy as np
 
 from seastream_nb import portal
 from seastream_nb.committing import require_ack, require_commit
+from seastream_nb.consuming import ConsumerCore
 from seastream_nb.errors import (
     AckNotAllowed,
     ConfigError,
-    ConsumerClosed,
     StreamError,
 )
 from seastream_nb.identity import with_identity
@@ -55,13 +54,8 @@ DISCOVERY_SHARE = 0.02
 PAUSE_SECONDS = 1.5
 
 
-class RedisConsumer:
-    """The asynchronous core of a consumer, in every mode.
-
-    Attributes:
-        options: how it reads, with group and consumer filled in.
-        inbox: the messages that came, for the user's thread to take; another one after a seek.
-    """
+class RedisConsumer(ConsumerCore):
+    """The asynchronous core of a consumer, in every mode."""
 
     def __init__(
         self,
@@ -71,11 +65,10 @@ class RedisConsumer:
         release: Callable[[Any], None],
     ) -> None:
         grouped = options.mode != "realtime"
-        self.options = with_identity(options) if grouped else options
-        self._pool = pool
-        self._release = release
+        options = with_identity(options) if grouped else options
         self._assignment = Assignment(origins, pool.options)
-        self._doing = f"reading {self._assignment}"
+        super().__init__(options, doing=f"reading {self._assignment}", release=release)
+        self._pool = pool
         self._group = Membership(pool, self.options) if grouped else None
         # The keys whose messages `ack()` may name, and where it notes them.
         self._ackable: set[bytes] = set()
@@ -83,15 +76,14 @@ class RedisConsumer:
         self._note_ackable()
         ahead = self._group is None or self._group.rule.reads_ahead
         self._demand = Demand(ahead=ahead)
-        self.inbox = Inbox() if self._group is None else self._group.inbox
+        if self._group is not None:
+            self.inbox = self._group.inbox
         self._own = None if self._group is None else self._group_fetcher(self._group)
         self._sought: RealtimeFetcher | None = None
         # Where a shard that appears after a seek is begun.
         self._begin_new = FIRST_ID
         self._discovering: asyncio.Task[None] | None = None
         self._pausing: asyncio.Task[None] | None = None
-        self._closed = False
-        self._process = os.getpid()
 
     async def start(self) -> None:
         """Anchor every shard, or join its group: nothing sent after this returns is missed."""
@@ -342,26 +334,8 @@ class RedisConsumer:
         if self._group is not None:
             portal.call_soon(self._group.commit_soon)
 
-    def _require_open(self) -> None:
-        if self._process != os.getpid():
-            raise ConsumerClosed(f"{self._doing}: this consumer is its parent process's; make one")
-        if self._closed:
-            raise ConsumerClosed(f"{self._doing}: this consumer has ended")
-
-    async def end(self) -> None:
-        """Commit everything that is acknowledged, and stop reading. Ending twice is fine."""
-        await self._close(commit=True)
-
-    async def abort(self) -> None:
-        """Stop reading, and commit nothing more: what was not committed will come again."""
-        await self._close(commit=False)
-
-    async def _close(self, *, commit: bool) -> None:
-        if self._closed or self._process != os.getpid():
-            return
-        self._closed = True
+    async def _leave(self, *, commit: bool) -> None:
         self._ackable.clear()
-        self._release(self)
         self._demand.announce()
         if self._discovering is not None:
             self._discovering.cancel()
@@ -374,4 +348,3 @@ class RedisConsumer:
             for fetcher in (self._sought, self._own):
                 if fetcher is not None:
                     fetcher.stop()
-            self.inbox = Inbox()

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from seastream_nb import portal
+from seastream_nb.consuming import ConsumerCore
 from seastream_nb.errors import (
     AckNotAllowed,
     CommitNotAllowed,
     ConfigError,
-    ConsumerClosed,
     Unsupported,
 )
-from seastream_nb.inbox import Batch, Inbox
+from seastream_nb.inbox import Batch
 from seastream_nb.keys import MAX_U64, NumberedId, SeqPos, key_bytes, key_text
 from seastream_nb.message import Message, MessageHeader, Origin
 from seastream_nb.options import ConnectOptions, ConsumerOptions
@@ -31,12 +30,10 @@ MOST_ORIGINS = 10_000
 _PASSED = "standard input is read once, from its beginning to its end"
 
 
-class StdioConsumer:
+class StdioConsumer(ConsumerCore):
     """The asynchronous core of a consumer.
 
     Attributes:
-        options: how it reads.
-        inbox: the messages that came, for the user's thread to take.
         keys: its streams.
         group: the group that it shares them with; None outside of one.
         waiting: how many bytes of messages came and are not in the inbox yet.
@@ -52,22 +49,18 @@ class StdioConsumer:
         release: Callable[[Any], None],
     ) -> None:
         names = [key_text(key_bytes(key)) for key in keys]
-        self.options = options
+        doing = f"reading {', '.join(map(repr, names))} from standard input"
+        super().__init__(options, doing=doing, release=release)
         self.connection = connection
-        self.inbox = Inbox()
         self.keys = frozenset(names)
         self.group = options.group if options.mode == "load_balanced" else None
         self.stream_shards = [(name, 0) for name in dict.fromkeys(names)]
         self.waiting = 0
         self.rides = False
-        self._doing = f"reading {', '.join(map(repr, names))} from standard input"
         self._source = source
-        self._release = release
         self._batches: deque[tuple[Batch, int]] = deque()
         self._origins: dict[tuple[str, int], Origin] = {}
         self._change = asyncio.Event()
-        self._closed = False
-        self._process = os.getpid()
         source.join(self)
 
     # Which shards, and where to read: what comes, comes.
@@ -194,24 +187,9 @@ class StdioConsumer:
     def commit_asap(self) -> None:
         """Nothing: there is nowhere to commit to."""
 
-    def _require_open(self) -> None:
-        if self._process != os.getpid():
-            raise ConsumerClosed(f"{self._doing}: this consumer is its parent process's; make one")
-        if self._closed:
-            raise ConsumerClosed(f"{self._doing}: this consumer has ended")
-
-    async def end(self) -> None:
-        """Stop reading; what was not taken is gone. Ending twice is fine."""
-        if self._closed or self._process != os.getpid():
-            return
-        self._closed = True
-        self._release(self)
+    async def _leave(self, *, commit: bool) -> None:
+        """Stop reading; what was not taken is gone."""
         self._batches.clear()
         self.waiting = 0
         self._source.leave(self)
-        self.inbox = Inbox()
         self._change.set()
-
-    async def abort(self) -> None:
-        """The same."""
-        await self.end()

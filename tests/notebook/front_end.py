@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
+from tests.portal_kernel import QUIET_KERNEL
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -127,7 +129,8 @@ class FrontEnd:
         if message["msg_type"] == "comm_open":
             self.models[content["comm_id"]] = dict(content["data"]["state"])
         elif message["msg_type"] == "comm_msg" and content["data"].get("method") == "update":
-            self.models[content["comm_id"]].update(content["data"]["state"])
+            # One that is unknown belongs to a page before.
+            self.models.get(content["comm_id"], {}).update(content["data"]["state"])
         return True
 
     def listen(self, seconds: float) -> list[dict[str, Any]]:
@@ -139,10 +142,15 @@ class FrontEnd:
 
     def until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
         """Take messages until something holds."""
-        deadline = time.monotonic() + seconds
+        heard = time.monotonic()
+        deadline = heard + seconds
         while not condition():
             assert time.monotonic() < deadline, "it did not come true"
-            self.receive(0.2)
+            if self.receive(0.2):
+                heard = time.monotonic()
+            elif time.monotonic() - heard > QUIET_KERNEL:
+                self.kernel.nudge()
+                heard = time.monotonic()
 
     def html(self) -> str:
         """All that HTML widgets show."""
