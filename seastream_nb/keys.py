@@ -7,7 +7,7 @@ number, `ms << 16 | sub`: 64 bits wide for millisecond ids, 128 for nanosecond i
 from __future__ import annotations
 
 import re
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from seastream_nb.errors import StreamKeyError
 
@@ -62,21 +62,47 @@ def is_legal(name: str) -> bool:
     )
 
 
+class EscapedKey(str):
+    """Text that shows a key which is no UTF-8, and stands for it where a key is asked for."""
+
+    __slots__ = ("key",)
+
+    key: bytes
+
+    @classmethod
+    def of(cls, key: bytes) -> Self:
+        """The text of a key."""
+        text = cls(key.decode("utf-8", "backslashreplace"))
+        text.key = key
+        return text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).of, (self.key,)
+
+
 def key_text(key: bytes) -> str:
     r"""The key as text; bytes that are not UTF-8 are shown escaped.
 
     >>> key_text(b"caf\xc3\xa9"), key_text(b"\xff")
     ('café', '\\xff')
     """
-    return key.decode("utf-8", "backslashreplace")
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return EscapedKey.of(key)
 
 
 def key_bytes(key: str | bytes) -> bytes:
-    """The key as Redis holds it.
+    r"""The key as Redis holds it.
+
+    >>> key_bytes("ticks"), key_bytes(key_text(b"\xff")), key_bytes(r"\xff")
+    (b'ticks', b'\xff', b'\\xff')
 
     Raises:
         StreamKeyError: text with a lone surrogate, which has no bytes.
     """
+    if isinstance(key, EscapedKey):
+        return key.key
     try:
         return key if isinstance(key, bytes) else key.encode()
     except UnicodeEncodeError:

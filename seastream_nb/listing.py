@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from seastream_nb.backend import StreamInfo
 from seastream_nb.errors import StreamNotFound
 from seastream_nb.interchange import records_to_pandas
+from seastream_nb.keys import key_text
 from seastream_nb.notebook import display
 
 if TYPE_CHECKING:
@@ -32,16 +33,18 @@ _DTYPES = {
 class Catalog(Mapping[str, StreamInfo]):
     """Stream key -> `StreamInfo`, as of the moment it was asked for.
 
-    A key that is not there raises `StreamNotFound`, which is a `KeyError`.
+    A key that is no UTF-8 is shown escaped; that text, or the key's bytes, find it here, and a
+    streamer reads what this gives. A key that is not there raises `StreamNotFound`, which is a
+    `KeyError`.
     """
 
     def __init__(self, url: str, streams: list[StreamInfo]) -> None:
         self._url = url
         self._streams = {info.key: info for info in streams}
 
-    def __getitem__(self, key: str) -> StreamInfo:
+    def __getitem__(self, key: str | bytes) -> StreamInfo:
         try:
-            return self._streams[key]
+            return self._streams[key_text(key) if isinstance(key, bytes) else key]
         except KeyError:
             raise StreamNotFound(f"{key!r} is not among the {self._caption()}") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty
@@ -86,12 +86,14 @@ class Kernel:
         raise Empty
 
     def nudge(self) -> None:
-        """Connect once more, which does nothing to a kernel that is well.
+        """Connect once more, and ask what any front end asks.
 
         ipykernel 7 may not notice a request that comes while it sends an answer, until somebody
-        connects (its issue 1554).
+        connects (its issue 1554). To a kernel that is well this does nothing.
         """
-        self.manager.connect_shell().close()
+        with closing(self.manager.connect_shell()) as shell:
+            self.client.session.send(shell, "kernel_info_request")
+            shell.poll(timeout=1_000)  # not answered while a cell runs
 
     def take_reply(self, request: str) -> dict[str, Any]:
         """What the kernel answers to a request, which front ends await before they send another."""

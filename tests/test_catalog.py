@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from contextlib import closing
 from datetime import UTC, datetime
@@ -105,6 +106,26 @@ def test_without_shards_every_key_is_a_stream(url: str, ticks: redis.Redis) -> N
         assert list(streamer.catalog("ticks*")) == ["ticks:0", "ticks:10", "ticks:2"]
         assert list(streamer.catalog("ticks:2")) == ["ticks:2"]
         assert streamer["ticks:2"].info().keys == ("ticks:2",)
+
+
+def test_what_the_catalog_gives_is_read_also_where_a_key_is_no_utf8(
+    streamer: ss.Streamer, client: redis.Redis
+) -> None:
+    for key in (b"bin\xff", b"ticks", b"bin\xfe:7"):
+        client.xadd(key, {"msg": key})
+    catalog = streamer.catalog()
+    assert list(catalog) == ["bin\\xfe:7", "bin\\xff", "ticks"]
+    for key, info in catalog.items():
+        assert streamer[key].count() == streamer[info.key].count() == 1
+        assert streamer.stream(*info.keys).count() == 1
+        [message] = streamer[key]
+        assert streamer[message.stream].count() == 1
+    assert catalog[b"bin\xff"] == catalog["bin\\xff"]
+    assert b"bin\xff" in catalog
+    assert b"bin\xfd" not in catalog
+    copied = pickle.loads(pickle.dumps(list(catalog)))
+    assert [streamer[key].count() for key in copied] == [1, 1, 1]
+    assert streamer[r"bin\xff"].count() == 0
 
 
 def test_an_emptied_stream_is_listed_without_ids_and_times(
