@@ -219,9 +219,11 @@ class _Resending:
         if self._original:
             last = self._last.get(place)
             if last is not None and message.entry_id <= last:
+                sent = self._messages + len(self._unanswered)
                 raise ConfigError(
                     f"entry {message.id} of {message.stream!r} cannot follow {last}: an id stands "
-                    "for one message in a shard; give timestamps='now'"
+                    f"for one message in a shard; give timestamps='now' ({sent:,} messages before "
+                    "it were sent)"
                 )
             self._last[place] = message.entry_id
             entry_id = self._sender.full_id(message.entry_id)

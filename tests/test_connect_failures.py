@@ -191,6 +191,13 @@ def test_wait_gives_up_after_the_timeout(connect: Connect) -> None:
         connect(f"redis://{HOST}:{free_port()}", wait=True, timeout=0.5)
 
 
+def test_wait_goes_on_until_the_timeout(connect: Connect) -> None:
+    with pytest.raises(ss.ConnectError) as caught:
+        connect(f"redis://{HOST}:{free_port()}", wait=True, timeout=1.5)
+    waited = float(str(caught.value).rpartition(" in ")[2].split()[0])
+    assert waited >= 1.5
+
+
 def test_wait_does_not_wait_for_wrong_credentials(connect: Connect, guarded: TcpServer) -> None:
     with soon(), pytest.raises(ss.AuthError):
         connect(f"redis://:wrong@{HOST}:{guarded.port}", wait=True)

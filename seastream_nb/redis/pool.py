@@ -85,11 +85,11 @@ class LinkPool:
                     raise
                 if isinstance(error.__cause__, ssl.SSLCertVerificationError):
                     raise ConnectError(f"{said}{error}") from error.__cause__
-                pause = self._next_pause()
-                if loop.time() + pause > deadline:
+                left = deadline - loop.time()
+                if left <= 0:
                     tried = f"{attempts} attempts in {loop.time() - started:.1f} s"
                     raise ConnectError(f"{said}{error}; gave up after {tried}") from error
-            await asyncio.sleep(pause)
+            await asyncio.sleep(min(left, self._next_pause()))
 
     async def reopen(self, deadline: float, doing: str) -> Link:
         """Another link after one broke, not at once: a server may close every link it gets.
@@ -145,7 +145,7 @@ class LinkPool:
         while True:
             try:
                 request = link.request(packed, len(packed))
-                answers = await link.answer(request, deadline - loop.time())
+                answers = await link.answer(request, max(FIRST_PAUSE, deadline - loop.time()))
                 trouble = next(filter(not_yet, answers), None)
                 if trouble is None:
                     self.worked()

@@ -142,15 +142,14 @@ class FrontEnd:
 
     def until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
         """Take messages until something holds."""
-        heard = time.monotonic()
-        deadline = heard + seconds
+        nudged = time.monotonic()
+        deadline = nudged + seconds
         while not condition():
             assert time.monotonic() < deadline, "it did not come true"
-            if self.receive(0.2):
-                heard = time.monotonic()
-            elif time.monotonic() - heard > QUIET_KERNEL:
+            self.receive(0.2)
+            if time.monotonic() - nudged > QUIET_KERNEL:
                 self.kernel.nudge()
-                heard = time.monotonic()
+                nudged = time.monotonic()
 
     def html(self) -> str:
         """All that HTML widgets show."""
