@@ -338,13 +338,12 @@ class AsyncConsumer(ConsumerMembers, AsyncBlock):
             StreamEnded: nothing more will come, as at the end of standard input; a loop ends then.
             ConsumerClosed: after `end`.
         """
+        until = wait_until(timeout)
         self._core.ride()
         message = self._core.inbox.pop()
-        if message is None:
-            until = wait_until(timeout)
-            while message is None:
-                await bridge(self._core.fill(1, 1, until))
-                message = self._core.inbox.pop()
+        while message is None:
+            await bridge(self._core.fill(1, 1, until))
+            message = self._core.inbox.pop()
         return message
 
     async def take(self, n: int, timeout: Duration | None = None) -> list[Message]:
@@ -354,10 +353,11 @@ class AsyncConsumer(ConsumerMembers, AsyncBlock):
             ConnectError, ServerError, StreamEnded, ConsumerClosed: as `next`; nothing is lost.
         """
         require_count("n", n)
+        until = wait_until(timeout)
         self._core.ride()
         if len(self._core.inbox) < n:
             with suppress(TimeoutError):
-                await bridge(self._core.fill(n, n, wait_until(timeout)))
+                await bridge(self._core.fill(n, n, until))
         return self._taken(n)
 
     async def page(
@@ -372,10 +372,11 @@ class AsyncConsumer(ConsumerMembers, AsyncBlock):
         """
         most = inf if max_messages is None else max_messages
         require_count("max_messages", max_messages or 0)
+        until = wait_until(timeout)
         self._core.ride()
         if len(self._core.inbox) < most:
             with suppress(TimeoutError):
-                await bridge(self._core.fill(1, most, wait_until(timeout)))
+                await bridge(self._core.fill(1, most, until))
         return self._taken_batch(most)
 
     async def __aiter__(self) -> AsyncIterator[Message]:

@@ -60,12 +60,14 @@ class ConsumerMembers:
     @property
     def group_id(self) -> str | None:
         """The consumer group; None in realtime mode, which has none."""
-        return self._core.options.group
+        options = self._core.options
+        return None if options.mode == "realtime" else options.group
 
     @property
     def consumer_id(self) -> str | None:
         """The name in the group; None in realtime mode."""
-        return self._core.options.consumer_id
+        options = self._core.options
+        return None if options.mode == "realtime" else options.consumer_id
 
     def assign(self, key: str | bytes, shard: int) -> None:
         """Read this shard too, from the next seek, rewind or return to the group on.

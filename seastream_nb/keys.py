@@ -39,9 +39,9 @@ class StreamKey(str):
 
     __slots__ = ()
 
-    def __new__(cls, name: str) -> StreamKey:
+    def __new__(cls, name: object) -> StreamKey:
         """Check the name."""
-        if not is_legal(name):
+        if not isinstance(name, str) or not is_legal(name):
             raise StreamKeyError(
                 f"{name!r} is no SeaStreamer stream key: use 1 to {MAX_KEY_LENGTH} ASCII letters, "
                 "digits, '.', '_' or '-', and none of the reserved names"

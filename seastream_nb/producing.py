@@ -9,11 +9,13 @@ from collections.abc import Callable
 from operator import index
 from typing import Any, SupportsIndex, cast
 
+from seastream_nb.checks import named, or_none, seconds_or_zero
 from seastream_nb.errors import AlreadyAnchored, ConfigError, NotAnchored
 from seastream_nb.keys import MAX_U64, EntryId, StreamKey
 from seastream_nb.message import Payload, payload_bytes
 from seastream_nb.options import ConnectOptions, ProducerOptions
 from seastream_nb.outbox import Outbox
+from seastream_nb.quantities import Duration
 from seastream_nb.receipt import PendingReceipt
 from seastream_nb.times import When
 
@@ -135,9 +137,9 @@ class ProducerCore(Anchored, ABC):
 
     # Awaited by the facades.
 
-    async def room(self, size: int = 0, timeout: float | None = None) -> None:
+    async def room(self, size: int = 0, timeout: Duration | None = None) -> None:
         """Wait until half of the queue is free, and there is room for `size` bytes of payload."""
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(named("timeout", timeout, or_none(seconds_or_zero))):
             await self._outbox.room(size)
 
     async def flush(self) -> None:

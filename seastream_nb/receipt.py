@@ -9,9 +9,11 @@ from concurrent.futures import Future
 from typing import Any
 
 from seastream_nb import portal
+from seastream_nb.checks import named, or_none, seconds_or_zero
 from seastream_nb.errors import StreamError
 from seastream_nb.keys import EntryId
 from seastream_nb.message import Origin, Receipt
+from seastream_nb.quantities import Duration
 
 # An id as the backend has it, or why there is none.
 Outcome = bytes | EntryId | StreamError
@@ -80,20 +82,22 @@ class PendingReceipt:
         """Whether it has ended."""
         return self._batch.outcomes is not None
 
-    def result(self, timeout: float | None = None) -> Receipt:
+    def result(self, timeout: Duration | None = None) -> Receipt:
         """Wait for the end, and return the receipt.
 
         Raises:
             NotSent, MaybeSent: as the class says.
-            TimeoutError: it has not ended within `timeout` seconds; it still will.
+            TimeoutError: it has not ended within `timeout`; it still will.
+            ConfigError: `timeout` is no duration.
         """
+        seconds = named("timeout", timeout, or_none(seconds_or_zero))
         waiter = self._batch.waiter()
         if waiter is not None:
             try:
-                waiter.result(timeout)
+                waiter.result(seconds)
             except TimeoutError:
-                stream = self.origin.stream
-                raise TimeoutError(f"sending to {stream!r}: no answer within {timeout} s") from None
+                doing = f"sending to {self.origin.stream!r}"
+                raise TimeoutError(f"{doing}: no answer within {seconds:g} s") from None
         return self._ended()
 
     def __await__(self) -> Generator[Any, None, Receipt]:

@@ -68,6 +68,8 @@ class KeyHashSharder:
     def shard(self, stream_key: str, payload: bytes) -> int:
         """The shard that this payload's key belongs to."""
         key = payload if self._key is None else self._key(payload)
+        if not isinstance(key, str | bytes | bytearray | memoryview):
+            raise ConfigError(f"the key of a sharder was {key!r}: give text or bytes, as str(key)")
         data = key.encode() if isinstance(key, str) else key
         return int.from_bytes(blake2b(data, digest_size=8).digest(), "big") % self.n
 

@@ -323,13 +323,12 @@ class Consumer(ConsumerMembers, Block):
             StreamEnded: nothing more will come, as at the end of standard input; a loop ends then.
             ConsumerClosed: after `end`.
         """
+        until = wait_until(timeout)
         self._core.ride()
         message = self._core.inbox.pop()
-        if message is None:
-            until = wait_until(timeout)
-            while message is None:
-                portal.run(self._core.fill(1, 1, until))
-                message = self._core.inbox.pop()
+        while message is None:
+            portal.run(self._core.fill(1, 1, until))
+            message = self._core.inbox.pop()
         return message
 
     def take(self, n: int, timeout: Duration | None = None) -> list[Message]:
@@ -339,10 +338,11 @@ class Consumer(ConsumerMembers, Block):
             ConnectError, ServerError, StreamEnded, ConsumerClosed: as `next`; nothing is lost.
         """
         require_count("n", n)
+        until = wait_until(timeout)
         self._core.ride()
         if len(self._core.inbox) < n:
             with suppress(TimeoutError):
-                portal.run(self._core.fill(n, n, wait_until(timeout)))
+                portal.run(self._core.fill(n, n, until))
         return self._taken(n)
 
     def page(
@@ -357,10 +357,11 @@ class Consumer(ConsumerMembers, Block):
         """
         most = inf if max_messages is None else max_messages
         require_count("max_messages", max_messages or 0)
+        until = wait_until(timeout)
         self._core.ride()
         if len(self._core.inbox) < most:
             with suppress(TimeoutError):
-                portal.run(self._core.fill(1, most, wait_until(timeout)))
+                portal.run(self._core.fill(1, most, until))
         return self._taken_batch(most)
 
     def __iter__(self) -> Iterator[Message]:

@@ -8,12 +8,13 @@ import threading
 import traceback
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 import seastream_nb as ss
-from seastream_nb.errors import MaybeSent, NotSent
+from seastream_nb.errors import ConfigError, MaybeSent, NotSent
 from seastream_nb.keys import NumberedId
 from seastream_nb.message import Origin
 from seastream_nb.receipt import Batch, PendingReceipt
@@ -21,6 +22,8 @@ from tests.servers import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from seastream_nb.quantities import Duration
 
 TICKS = Origin("ticks", 3, b"ticks:3")
 
@@ -75,6 +78,14 @@ def test_result_gives_up_after_its_timeout_and_the_message_goes_on(
     batch.settle([b"1-1"])
     assert pending.done
     assert pending.result(timeout=0).id == "1-1"
+
+
+@pytest.mark.parametrize("timeout", ["10ms", timedelta(milliseconds=10), 0.01])
+def test_a_timeout_of_result_is_any_duration(pending: PendingReceipt, timeout: Duration) -> None:
+    with pytest.raises(TimeoutError, match=r"no answer within 0\.01 s"):
+        pending.result(timeout)
+    with pytest.raises(ConfigError, match="timeout='soon'"):
+        pending.result("soon")
 
 
 @pytest.mark.parametrize("kind", [NotSent, MaybeSent])

@@ -41,6 +41,13 @@ def test_the_key_may_be_taken_from_the_payload_as_text_or_bytes() -> None:
     assert len(shards) == 1
 
 
+@pytest.mark.parametrize("key", [17, None, 1.5, ("a",)])
+def test_a_key_that_is_neither_text_nor_bytes_says_what_to_give(key: object) -> None:
+    sharder = ss.KeyHashSharder(4, key=lambda payload: key)  # type: ignore[arg-type,return-value]
+    with pytest.raises(ConfigError, match=r"give text or bytes, as str\(key\)"):
+        sharder.shard("ticks", b"x")
+
+
 def test_keys_are_spread_over_all_shards() -> None:
     sharder = ss.KeyHashSharder(8)
     assert {sharder.shard("a", b"%d" % n) for n in range(200)} == set(range(8))

@@ -49,6 +49,7 @@ class Session:
         self._numbering = Numbering(writer.highest())
         self._outboxes: set[Outbox[OutgoingBatch]] = set()
         self._members = 0
+        self._eos = False
         # The writer is used by one thread at a time.
         self._turn = asyncio.Lock()
         self._writing = asyncio.create_task(self._write_all(), name="seastream file")
@@ -73,7 +74,9 @@ class Session:
         await self._call(self._writer.flush)
 
     async def leave(self, outbox: Outbox[OutgoingBatch], *, eos: bool) -> None:
-        """Bring what was written to the disk; the last one closes the file, `eos` with a mark.
+        """Bring what was written to the disk; the last one closes the file.
+
+        It does that with a mark of the end where any of them asked for one by `eos`.
 
         Raises:
             FileError: it cannot be written.
@@ -81,6 +84,7 @@ class Session:
         if self._writing.get_loop() is not asyncio.get_running_loop():  # in a forked child
             return
         self._members -= 1
+        self._eos = self._eos or eos
         if outbox.empty:
             self._outboxes.discard(outbox)
         if not self.working:
@@ -90,19 +94,19 @@ class Session:
             return
         self.working = False
         # A task of its own: who is interrupted waits for it, rather than close a file in use.
-        ending = asyncio.create_task(self._end(eos))
+        ending = asyncio.create_task(self._end())
         try:
             await asyncio.shield(ending)
         except asyncio.CancelledError:
             await asyncio.wait([ending])
             raise
 
-    async def _end(self, eos: bool) -> None:
+    async def _end(self) -> None:
         try:
             async with self._turn:
                 self._writing.cancel()
                 await asyncio.wait([self._writing])
-                await in_thread(partial(self._writer.end, eos=eos))
+                await in_thread(partial(self._writer.end, eos=self._eos))
         finally:
             self._close("the producer was closed before this was written")
 

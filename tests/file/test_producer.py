@@ -370,6 +370,15 @@ def test_only_the_last_to_end_marks_the_end(path: Path) -> None:
     assert [each.ends_stream for each in frames_of(path)] == [False, False, True]
 
 
+def test_the_last_to_end_marks_it_for_one_that_ended_before(path: Path) -> None:
+    wants, last = opened(path, end_with_eos=True), opened(path)
+    wants.send("1")
+    ended(wants)
+    last.send("2")
+    ended(last)
+    assert [each.ends_stream for each in frames_of(path)] == [False, False, True]
+
+
 def test_the_file_is_free_after_the_last_end(path: Path) -> None:
     script = (
         "import sys\nfrom seastream_nb.file.writer import FileWriter\nFileWriter(sys.argv[1]).end()"

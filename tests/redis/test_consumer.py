@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -502,3 +504,21 @@ def test_an_ended_consumer_leaves_no_connection_reading(url: str, client: redis.
 def blocked(url: str) -> int:
     with plain_client(url) as client:
         return int(client.info("clients")["blocked_clients"])
+
+
+def test_a_timeout_that_cannot_be_meant_is_refused_also_when_messages_wait(
+    streamer: ss.Streamer, client: redis.Redis
+) -> None:
+    send(client, "s", *range(9))
+    consumer = streamer.consumer("s", auto_stream_reset="earliest")
+    assert numbers(consumer.take(2)) == [0, 1]
+    waits = (consumer.next, partial(consumer.take, 1), partial(consumer.page, 1))
+    for wait, timeout in product(waits, ("x", -1, "-1s")):
+        with pytest.raises(ss.ConfigError, match=f"{timeout}"):
+            wait(timeout)
+    assert numbers(consumer.take(7, 0)) == [2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_realtime_consumer_has_no_group_whatever_it_was_given(streamer: ss.Streamer) -> None:
+    consumer = streamer.consumer("s", group="g", consumer_id="c")
+    assert (consumer.group_id, consumer.consumer_id) == (None, None)
