@@ -439,3 +439,12 @@ async def test_the_awaiting_facade_exports_the_same(
         report = await streamer["s"].to_ss(tmp_path / "s.ss", progress=False)
     assert report.messages == 2
     assert [payload for _, payload in as_kept(tmp_path / "s.ss")] == [b"0", b"1"]
+
+
+@pytest.mark.parametrize("export", ["to_ss", "record"])
+def test_a_folder_that_is_not_there_is_named_and_no_file_of_ours(
+    streamer: ss.Streamer, tmp_path: Path, export: str
+) -> None:
+    folder = tmp_path / "none"
+    with pytest.raises(ss.FileError, match=f"x.ss cannot be written: there is no folder {folder}$"):
+        getattr(streamer["s"], export)(folder / "x.ss")

@@ -43,7 +43,8 @@ async def to_parquet(  # noqa: D417 - the first one is the facade's self
 
     Nothing is seen under `path` before everything is there. A folder has a manifest with the
     pinned ends; it is `path` with `.part` until it is whole. The columns are those of
-    `schema()`, and memory holds a row group.
+    `schema()`, and memory holds a row group. For polars a folder is `"folder/**/*.parquet"`,
+    since it reads a folder only where every file is one of the data.
 
     Args:
         path: the file or folder.

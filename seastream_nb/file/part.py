@@ -6,6 +6,7 @@ NAME.part           header, pieces, and what a stop left behind them, which is c
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from contextlib import suppress
@@ -154,11 +155,15 @@ class Part:
 
 
 def require_free(path: Path, *, overwrite: bool) -> None:
-    """Refuse a name that is taken.
+    """Refuse a name that is taken, or in a folder that is not there.
 
     Raises:
         ExportExists: there is something, and it is not to be overwritten, or is no file.
+        FileError: there is no such folder.
     """
+    if not path.parent.is_dir():
+        folder = path.parent
+        raise FileError(errno.ENOENT, f"{path} cannot be written: there is no folder {folder}")
     if path.exists() and not (overwrite and path.is_file()):
         raise exists(path)
 
