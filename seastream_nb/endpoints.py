@@ -86,7 +86,7 @@ class ProducerEndpoint(Protocol):
             StreamKeyError: SeaStreamer forbids a key.
         """
 
-    async def room(self, size: int = 0, timeout: float | None = None) -> None:
+    async def room(self, size: int = 0, timeout: Duration | None = None) -> None:
         """Wait until half of the queue is free, and there is room for `size` bytes of payload.
 
         Raises:

@@ -6,9 +6,10 @@ A facade object has its core in `_core`; `next = blocking(Core.next)` is a metho
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from functools import wraps
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from seastream_nb.portal import bridge, iterate, iterate_awaiting, run
@@ -19,6 +20,9 @@ M = TypeVar("M", bound=Callable[..., Any])
 P = ParamSpec("P")
 Core = TypeVar("Core")
 
+# How the core's annotations say what a call comes to, or each step of a loop.
+_GIVEN = re.compile(r"Coroutine\[Any, Any, (?P<result>.*)\]|AsyncGenerator\[(?P<item>.*), None\]")
+
 Method = Callable[Concatenate[Core, P], T]
 Coroutines = Callable[Concatenate[Core, P], Coroutine[Any, Any, T]]
 Generators = Callable[Concatenate[Core, P], AsyncGenerator[T, None]]
@@ -28,11 +32,17 @@ def _as_it_is(result: Any) -> Any:
     return result
 
 
-def _giving(into: Callable[[Any], Any], method: M) -> M:
-    """The method, whose signature names what the facade gives, not what the core does."""
-    if into is not _as_it_is:
-        told = signature(method).replace(return_annotation=into.__name__)
-        cast("Any", method).__signature__ = told
+def _shown(method: M, *, gives: str | None = None, each: str = "AsyncIterator") -> M:
+    """The method, whose signature is the facade's: `self`, and what the caller is given."""
+    core = signature(method)
+    first, *others = core.parameters.values()
+    found = _GIVEN.fullmatch(core.return_annotation)
+    if gives is None and found is not None:
+        gives = found["result"] or f"{each}[{found['item']}]"
+    cast("Any", method).__signature__ = core.replace(
+        parameters=[first.replace(name="self", annotation=Parameter.empty), *others],
+        return_annotation=gives or core.return_annotation,
+    )
     return method
 
 
@@ -44,7 +54,7 @@ def _method(core_method: Method[Core, P, Any], cross: Callable[[Any], T]) -> Met
         # By name, so that a facade can be written against a protocol or a base class.
         return cross(getattr(self._core, name)(*args, **kwargs))
 
-    return method
+    return _shown(method, each="Iterator" if cross is iterate else "AsyncIterator")
 
 
 def blocking(core_method: Coroutines[Core, P, T]) -> Method[Any, P, T]:
@@ -60,7 +70,7 @@ def awaiting(core_method: Coroutines[Core, P, T]) -> Coroutines[Any, P, T]:
     async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await cross(self, *args, **kwargs)
 
-    return method
+    return _shown(method)
 
 
 @overload
@@ -83,7 +93,7 @@ def blocking_call(
         del args, kwargs  # a traceback that shows variables must not show a password
         return into(run(call))
 
-    return _giving(into, method)
+    return _shown(method, gives=None if into is _as_it_is else into.__name__)
 
 
 @overload
@@ -103,7 +113,7 @@ def awaiting_call(
         del args, kwargs
         return into(await bridge(call))
 
-    return _giving(into, method)
+    return _shown(method, gives=None if into is _as_it_is else into.__name__)
 
 
 def blocking_iter(

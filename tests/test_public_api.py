@@ -112,6 +112,23 @@ def test_every_member_is_typed_and_says_what_it_gives(blocking: type, awaiting: 
                 assert each.annotation is not inspect.Parameter.empty, f"{name}({each.name})"
 
 
+@pytest.mark.parametrize(("blocking", "awaiting"), PAIRS, ids=IDS)
+def test_what_help_shows_of_a_member_is_what_its_caller_sees(
+    blocking: type, awaiting: type
+) -> None:
+    for kind, step in ((blocking, "Iterator"), (awaiting, "AsyncIterator")):
+        for name, member in members(kind).items():
+            if not inspect.isfunction(member):
+                continue
+            shown = inspect.signature(member)
+            assert next(iter(shown.parameters)) == "self", name
+            given = str(shown.return_annotation)
+            assert "Coroutine[" not in given, name
+            assert "AsyncGenerator[" not in given, name
+            if name in ("pages", "follow"):
+                assert given == f"{step}[pa.RecordBatch]"
+
+
 def test_the_top_shows_the_verbs_and_the_classes_and_no_modules() -> None:
     shown = dir(ss)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from seastream_nb.checks import named, or_none, seconds_or_zero
 from seastream_nb.errors import (
     ConfigError,
     ProducerClosed,
@@ -20,6 +21,7 @@ from seastream_nb.keys import EntryId, StreamKey
 from seastream_nb.message import Origin, Payload, payload_bytes
 from seastream_nb.options import ConnectOptions, ProducerOptions
 from seastream_nb.producing import Anchored, shard_number
+from seastream_nb.quantities import Duration
 from seastream_nb.receipt import PendingReceipt
 from seastream_nb.stdio.input import MOST_LINE_BYTES, Input
 from seastream_nb.stdio.output import Output, PrintedBatch
@@ -160,11 +162,11 @@ class StdioProducer(Anchored):
 
     # Awaited by the facades.
 
-    async def room(self, size: int = 0, timeout: float | None = None) -> None:
+    async def room(self, size: int = 0, timeout: Duration | None = None) -> None:
         """Wait until half of the queue is free, and there is room for `size` bytes of payload."""
         limit = self.options.max_queue
         most = max(0, min(limit // 2, limit - size - OVERHEAD))
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(named("timeout", timeout, or_none(seconds_or_zero))):
             while self.waiting > most:
                 with self._output.lock:
                     oldest = [*self._queued][:1]
