@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from seastream_nb import guard, interchange
+from seastream_nb import checks, guard, interchange
 from seastream_nb.backend import RangeSource, StreamInfo
+from seastream_nb.checks import named
 from seastream_nb.errors import ConfigError, StreamError
 from seastream_nb.following import SAMPLE, Following
 from seastream_nb.frame import Shaper
@@ -68,10 +69,11 @@ class StreamCore(GroupTerminals):
     async def get(self, *ids: str | EntryId | Message) -> list[Message]:
         """The messages with these ids, in this order; an id that no shard holds gives none."""
         wanted = [_entry_id(each) for each in ids]
+        distinct = list(dict.fromkeys(wanted))
         field = message_field(self.source, self.query)
         found: dict[EntryId, list[Message]] = {}
         for key in self.query.keys:
-            for page in await self.source.fetch(key, wanted):
+            for page in await self.source.fetch(key, distinct):
                 found.setdefault(page.entry_id(0), []).extend(page.messages(field))
         return [message for entry_id in wanted for message in found.get(entry_id, ())]
 
@@ -154,6 +156,7 @@ class StreamCore(GroupTerminals):
         Without a schema given to `json()` or `fields()` it is inferred from the first `sample`
         messages of the range, and has a column `_extra` for what appears later.
         """
+        named("sample", sample, checks.number_from(1))
         return (await self.fixed_shaper(await self.pinned(), sample)).schema()
 
     async def open_batches(
