@@ -15,7 +15,7 @@ from seastream_nb.frame import Shaper
 from seastream_nb.keys import EntryId
 from seastream_nb.page import Numbers
 from seastream_nb.query import ShardRange
-from seastream_nb.reading import Reading, message_field
+from seastream_nb.reading import Reading
 from seastream_nb.times import check_tz
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ async def exact_rate(reading: Reading, shaper: Shaper, every_ns: int | None) -> 
     async with aclosing(reading.shaped(shaper)) as parts:
         async for rows, _ in parts:
             times.append(rows.ms)
+    reading.warn_if_gone()
     ms = np.concatenate(times) if times else np.array([], dtype=np.uint64)
     unit = shaper.unit_ns
     span = _span(reading, int(ms.min()) * unit, int(ms.max()) * unit) if len(ms) else None
@@ -69,18 +70,17 @@ async def estimated_rate(
     edges = bin_edges(span, every_ns, query.zone) if span else []
     bins = max(0, len(edges) - 1)
     counts, guessed = np.zeros(bins), np.zeros(bins, dtype=bool)
-    # With fields() every entry is a row.
-    field = None if query.decode.kind == "fields" else message_field(source, query)
     for shard in reading.plan.ranges:
         for number in range(bins):
-            count, exact = await _probe(source, shard, field, edges[number], edges[number + 1])
+            count, exact = await _probe(source, shard, reading, edges[number], edges[number + 1])
             counts[number] += count
             guessed[number] |= not exact
+    reading.warn_if_never_a_message("of those probed" if guessed.any() else "in this range")
     return _frame(edges, np.rint(counts).astype(np.int64), guessed, query.zone)
 
 
 async def _probe(
-    source: RangeSource, shard: ShardRange, field: bytes | None, start_ns: int, end_ns: int
+    source: RangeSource, shard: ShardRange, reading: Reading, start_ns: int, end_ns: int
 ) -> tuple[float, bool]:
     """How many messages of a shard lie in a bin, and whether that was counted."""
     unit = source.options.unit_ns
@@ -97,7 +97,7 @@ async def _probe(
     async with aclosing(aiter(source.read(piece, limit=wanted))) as pages:
         async for page in pages:
             entries, last_ms = entries + len(page), int(page.ms[-1])
-            messages += len(page) if field is None else len(page.occurrences(field)[0])
+            messages += len(reading.rows_of(page))
             if entries >= wanted:
                 break
     if entries < wanted:

@@ -27,7 +27,7 @@ from seastream_nb.progress import Progress
 from seastream_nb.quantities import Duration, parse_duration
 from seastream_nb.query import Pinned, Query
 from seastream_nb.rate import estimated_rate, exact_rate
-from seastream_nb.reading import Reading, Shaped, message_field, sample_rows
+from seastream_nb.reading import Reading, Shaped, message_field, sample_rows, sampled
 
 if TYPE_CHECKING:
     import duckdb
@@ -121,6 +121,7 @@ class StreamCore(GroupTerminals):
             with Progress(reading, progress):
                 async for _ in parts:
                     pass
+        reading.warn_if_gone()
         return reading.rows
 
     async def head(self, n: int = 5) -> pd.DataFrame:
@@ -221,10 +222,11 @@ class StreamCore(GroupTerminals):
     async def messages(self) -> AsyncGenerator[list[Message], None]:
         """The messages, a page at a time: one hop between threads for each would cost far more."""
         reading = await self._reading()
-        shaper = self.shaper()
-        async with aclosing(reading.shaped(shaper)) as parts:
+        reading.for_messages = True
+        async with aclosing(reading.shaped(self.shaper())) as parts:
             async for rows, _ in parts:
                 yield rows.messages()
+        reading.warn_if_gone()
 
     # How.
 
@@ -240,7 +242,8 @@ class StreamCore(GroupTerminals):
         decode = self.query.decode
         if decode.schema is not None or decode.kind in ("raw", "text"):
             return self.shaper(fixed=infer(decode, None))
-        found = await sample_rows(self.source, self.query, pinned, sample)
+        reading = Reading(self.source, sampled(self.query, sample), pinned)
+        found = await sample_rows(reading, sample)
         return self.shaper(fixed=infer(decode, found))
 
     async def collect(self, progress: bool | None, *, with_id: bool) -> tuple[pa.Table, Facts]:
@@ -265,7 +268,6 @@ class StreamCore(GroupTerminals):
                 self.source.partial = interchange.with_metadata(table, facts)
             raise
         table = shaper.table(parts)
-        reading.warn_if_never_a_message(key_text(self.query.keys[0]))
         return table, self._facts(reading)
 
     async def _preview(self, which: str, n: int) -> pd.DataFrame:

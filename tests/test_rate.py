@@ -109,7 +109,9 @@ def test_an_estimate_of_fields_counts_entries_without_a_message(
     for n in range(300):
         client.xadd("s", {"temperature": "21"}, id=f"{1_700_000_000_000 + n}-0")
     assert streamer["s"].fields().rate("50ms", exact=False)["messages"].sum() == 300
-    assert streamer["s"].rate("50ms", exact=False)["messages"].sum() == 0
+    for every, which in [("50ms", "in this range"), ("1m", "of those probed")]:
+        with pytest.warns(UserWarning, match=f"no entry of 's' {which} has the field 'msg'"):
+            assert streamer["s"].rate(every, exact=False)["messages"].sum() == 0
 
 
 def test_an_estimate_of_huge_messages_probes_few_and_says_so(

@@ -66,6 +66,7 @@ class FileRangeReader:
 
     def __init__(self, extent: FileExtent, shard: ShardRange, *, reverse: bool) -> None:
         self.complete = extent.torn is None
+        self.gone = False
         self._extent = extent
         self._shard = shard
         self._reverse = reverse
