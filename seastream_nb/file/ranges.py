@@ -72,6 +72,8 @@ class FileRangeReader:
         self._reverse = reverse
 
     async def __aiter__(self) -> AsyncGenerator[FilePage, None]:
+        if self._reverse:  # the end is where it begins, and it may stop soon
+            self._tell_of_torn()
         await asyncio.to_thread(frames.load)
         part = await asyncio.to_thread(self._part)
         numbers = list(reversed(part) if self._reverse else part)
@@ -87,6 +89,9 @@ class FileRangeReader:
         finally:
             for task in ahead:
                 task.cancel()
+        self._tell_of_torn()
+
+    def _tell_of_torn(self) -> None:
         if self._extent.torn is not None:
             self._extent.notices.tell(
                 f"{self._extent.survey.blocks.path} ends inside a message at byte "
