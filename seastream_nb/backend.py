@@ -109,10 +109,11 @@ class PageReader(Protocol):
     """The pages of one shard's range, once, forwards or backwards.
 
     `complete` turns false when entries of the range may have been trimmed away before they
-    were read.
+    were read, or a file ends inside a message; `gone` turns true in the first case.
     """
 
     complete: bool
+    gone: bool
 
     def __aiter__(self) -> AsyncGenerator[Page, None]:
         """Pages in reading order; each page itself is in stored order."""

@@ -16,16 +16,14 @@ from math import inf
 
 import pyarrow as pa
 
-from seastream_nb import portal
 from seastream_nb.backend import LiveReader, RangeSource
 from seastream_nb.errors import DecodeError, StreamError
 from seastream_nb.frame import Shaper
-from seastream_nb.keys import key_text
 from seastream_nb.merging import interleave
 from seastream_nb.paging import Pager
 from seastream_nb.payload import infer
 from seastream_nb.query import Bounds, Pinned, Query
-from seastream_nb.reading import Reading, sample_rows
+from seastream_nb.reading import Reading, sample_rows, sampled
 from seastream_nb.rows import Rows, concat_rows
 
 SAMPLE = 1_000
@@ -59,15 +57,15 @@ class Following:
         self._max_wait = max_wait
         self._with_id = with_id
         self._looked = False
-        self._reading = Reading(source, self._query, pinned)
+        self._reading = self._reading_of(self._query)
         self._shaper: Shaper | None = None
-        self._warned = False
+        self._live_complete = True
         self._came = 0  # entries of the last reply
 
     @property
     def complete(self) -> bool:
         """False when entries were noticed to be gone before they were read."""
-        return not self._warned
+        return self._live_complete and self._reading.complete
 
     async def schema(self) -> pa.Schema | None:
         """The columns, where they are known before anything comes."""
@@ -81,11 +79,14 @@ class Following:
             async with aclosing(self._reading.paged(self._shaper, self._page_size)) as past:
                 async for batch in past:
                     yield batch
-        self._warn_if_gone(complete=self._reading.complete)
+        else:
+            self._reading.warn_if_gone()
+            self._reading.warn_if_never_a_message()
         if self._goes_on():
             async with aclosing(self._live()) as batches:
                 async for batch in batches:
                     yield batch
+            self._reading.warn_if_never_a_message()
 
     def _goes_on(self) -> bool:
         """Whether the end of the range was still to come when it was pinned."""
@@ -98,13 +99,8 @@ class Following:
         """How many rows `first` still asks for."""
         return None if self._query.first is None else self._query.first - self._reading.rows
 
-    def _warn_if_gone(self, *, complete: bool) -> None:
-        if not complete and not self._warned:
-            self._warned = True
-            names = ", ".join(repr(key_text(key)) for key in self._query.keys)
-            portal.warn_caller(
-                f"following {names}: entries were trimmed away, or deleted, before they were read"
-            )
+    def _reading_of(self, query: Query) -> Reading:
+        return Reading(self._source, query, self._pinned, doing="following")
 
     # The past.
 
@@ -118,14 +114,17 @@ class Following:
         decode = self._query.decode
         if decode.schema is not None or decode.kind in ("raw", "text"):
             return self._shaper_of(None)
-        rows = await sample_rows(self._source, self._query, self._pinned, SAMPLE)
+        past = self._reading_of(sampled(self._query, SAMPLE))
+        rows = await sample_rows(past, SAMPLE)
         if rows is not None:
             return self._shaper_of(rows)
         # The range begins after all there is, as with since("latest"): look before it.
-        before = self._query.recent(SAMPLE)
-        rows = await sample_rows(self._source, before, self._pinned, SAMPLE, recent=True)
+        before = self._reading_of(self._query.recent(SAMPLE))
+        rows = await sample_rows(before, SAMPLE, recent=True)
         with suppress(DecodeError):  # nobody asked for those
-            return None if rows is None else self._shaper_of(rows)
+            if rows is not None:
+                return self._shaper_of(rows)
+        self._reading = past  # which nobody will read again
         return None
 
     def _shaper_of(self, sample: Rows | None) -> Shaper:
@@ -153,7 +152,8 @@ class Following:
                 if rows is not None and self._shaper is None:
                     rows = await self._first_rows(live, rows)
                 batch = None if rows is None else self._batch(rows)
-                self._warn_if_gone(complete=live.complete)
+                self._live_complete = live.complete
+                self._reading.warn_if_gone(complete=live.complete)
             except StreamError:
                 # What came before can be used, and would not come again.
                 if len(waiting.pager):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
 import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -140,15 +141,30 @@ class _Crossing(Generic[T]):
     def wait(self, seconds: float = -1) -> bool:
         return self.done or self._landed.acquire(timeout=seconds)
 
+    def tell(self) -> None:
+        """Show the warnings that came, in the caller's own thread."""
+        while self.warnings:
+            warnings.warn(self.warnings.pop(0), stacklevel=_level_of_the_caller())
+
     def result(self) -> T:
-        for message in self.warnings:
-            warnings.warn(message, stacklevel=4)  # result, run or bridge, the facade's method
+        self.tell()
         task, self._task = self._task, None
         assert task is not None
         try:
             return task.result()
         finally:
             del task  # breaks the cycle: error, its traceback, this frame, task, error
+
+
+_PACKAGE = __file__.removesuffix("portal.py")
+
+
+def _level_of_the_caller() -> int:
+    """How many frames above the one that asks is the first that is not of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 _crossing: ContextVar[_Crossing[Any]] = ContextVar("crossing")
@@ -167,7 +183,7 @@ def on_tick(function: Callable[[], object]) -> None:
 
 
 def warn_caller(message: str) -> None:
-    """Warn in the caller's own thread, at the line that called the facade, when it gets the result.
+    """Warn in the caller's own thread, at the line that called the facade, while it waits.
 
     Called in the coroutine. A warning on the I/O thread would name a line that nobody wrote.
     """
@@ -226,6 +242,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         thread.loop.call_soon_threadsafe(crossing.begin)
         while not crossing.wait(TICK_SECONDS):
             crossing.tick()
+            crossing.tell()
     except BaseException:
         thread.loop.call_soon_threadsafe(crossing.cancel)
         with suppress(KeyboardInterrupt):
@@ -252,7 +269,7 @@ async def bridge(coroutine: Coroutine[Any, Any, T]) -> T:
     crossing.notify = lambda: caller.call_soon_threadsafe(landed.set_result, None)
     try:
         thread.loop.call_soon_threadsafe(crossing.begin)
-        await _ticking(landed, crossing)
+        await _ticking(landed, crossing, tell=crossing.tell)
     except BaseException as stop:
         if not crossing.done:
             thread.loop.call_soon_threadsafe(crossing.cancel)
@@ -263,12 +280,16 @@ async def bridge(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def _ticking(
-    landed: asyncio.Future[None], crossing: _Crossing[Any], seconds: float = inf
+    landed: asyncio.Future[None],
+    crossing: _Crossing[Any],
+    seconds: float = inf,
+    tell: Callable[[], object] = _nothing,
 ) -> None:
     while seconds > 0 and not landed.done():
         await asyncio.wait([landed], timeout=TICK_SECONDS)
         seconds -= TICK_SECONDS
         crossing.tick()
+        tell()
 
 
 def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:

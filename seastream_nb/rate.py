@@ -15,7 +15,7 @@ from seastream_nb.frame import Shaper
 from seastream_nb.keys import EntryId
 from seastream_nb.page import Numbers
 from seastream_nb.query import ShardRange
-from seastream_nb.reading import Reading, message_field
+from seastream_nb.reading import Reading
 from seastream_nb.times import check_tz
 
 if TYPE_CHECKING:
@@ -44,13 +44,17 @@ async def exact_rate(reading: Reading, shaper: Shaper, every_ns: int | None) -> 
     async with aclosing(reading.shaped(shaper)) as parts:
         async for rows, _ in parts:
             times.append(rows.ms)
+    reading.warn_if_gone()
     ms = np.concatenate(times) if times else np.array([], dtype=np.uint64)
     unit = shaper.unit_ns
-    span = _span(reading, int(ms.min()) * unit, int(ms.max()) * unit) if len(ms) else None
+    found = [(int(ms.min()) * unit, int(ms.max()) * unit)] if len(ms) else []
+    counted = reading.query.first is not None or reading.query.last is not None
+    # A file may hold times before those of its first entry.
+    span = _span(reading, found if counted else found + _entries_span(reading, unit))
     edges = bin_edges(span, every_ns, reading.query.zone) if span else []
-    ticks = np.array([-(-edge // unit) for edge in edges], dtype=np.uint64)
+    ticks = np.array([max(0, -(-edge // unit)) for edge in edges], dtype=np.uint64)
     where = np.searchsorted(ticks, ms, side="right") - 1
-    counts = np.bincount(where, minlength=max(0, len(edges) - 1)) if len(ms) else np.array([], int)
+    counts = np.bincount(where, minlength=max(0, len(edges) - 1))
     return _frame(edges, counts, np.zeros(len(counts), dtype=bool), reading.query.zone)
 
 
@@ -62,33 +66,31 @@ async def estimated_rate(
     if query.containing or query.condition is not None or query.first is not None or query.last:
         raise ConfigError("rate(exact=False) cannot see filters or counts: leave exact=True")
     unit = source.options.unit_ns
-    extents = [each.extent for each in reading.plan.ranges]
-    firsts = [extent.first.ms * unit for extent in extents if extent.first]
-    lasts = [extent.last.ms * unit for extent in extents if extent.last]
-    span = _span(reading, min(firsts), max(lasts)) if firsts else None
+    span = _span(reading, _entries_span(reading, unit))
     edges = bin_edges(span, every_ns, query.zone) if span else []
     bins = max(0, len(edges) - 1)
     counts, guessed = np.zeros(bins), np.zeros(bins, dtype=bool)
-    # With fields() every entry is a row.
-    field = None if query.decode.kind == "fields" else message_field(source, query)
     for shard in reading.plan.ranges:
         for number in range(bins):
-            count, exact = await _probe(source, shard, field, edges[number], edges[number + 1])
+            count, exact = await _probe(source, shard, reading, edges[number], edges[number + 1])
             counts[number] += count
             guessed[number] |= not exact
+    reading.warn_if_never_a_message("of those probed" if guessed.any() else "in this range")
     return _frame(edges, np.rint(counts).astype(np.int64), guessed, query.zone)
 
 
 async def _probe(
-    source: RangeSource, shard: ShardRange, field: bytes | None, start_ns: int, end_ns: int
+    source: RangeSource, shard: ShardRange, reading: Reading, start_ns: int, end_ns: int
 ) -> tuple[float, bool]:
     """How many messages of a shard lie in a bin, and whether that was counted."""
     unit = source.options.unit_ns
-    first, stop = -(-start_ns // unit), -(-end_ns // unit)
+    first, stop = max(0, -(-start_ns // unit)), -(-end_ns // unit)
+    if stop <= 0 or shard.extent.last is None:
+        return 0, True
     piece = ShardRange(
         extent=shard.extent,
         start=max(shard.start, EntryId(first, 0)),
-        end=min(shard.end, EntryId(stop, 0).previous()),
+        end=min(shard.end, shard.extent.last, EntryId(stop, 0).previous()),
     )
     if piece.start > piece.end:
         return 0, True
@@ -97,7 +99,7 @@ async def _probe(
     async with aclosing(aiter(source.read(piece, limit=wanted))) as pages:
         async for page in pages:
             entries, last_ms = entries + len(page), int(page.ms[-1])
-            messages += len(page) if field is None else len(page.occurrences(field)[0])
+            messages += len(reading.rows_of(page))
             if entries >= wanted:
                 break
     if entries < wanted:
@@ -107,10 +109,27 @@ async def _probe(
     return max(messages, messages * (piece.end.ms - piece.start.ms + 1) / seen), False
 
 
-def _span(reading: Reading, first_ns: int, last_ns: int) -> tuple[int, int]:
-    """From the range's own bounds where it has them, else from its first and last message."""
-    lower, upper = reading.plan.since_ns, reading.plan.until_ns
-    return (first_ns if lower is None else lower), (last_ns + 1 if upper is None else upper)
+def _entries_span(reading: Reading, unit_ns: int) -> list[tuple[int, int]]:
+    """The times of the first and the last entry in the range of each shard that has some."""
+    ends = [
+        (max(each.start, each.extent.first), min(each.end, each.extent.last))
+        for each in reading.plan.ranges
+        if each.extent.first is not None and each.extent.last is not None
+    ]
+    return [(first.ms * unit_ns, last.ms * unit_ns) for first, last in ends if first <= last]
+
+
+def _span(reading: Reading, found: list[tuple[int, int]]) -> tuple[int, int] | None:
+    """From the range's own bounds where it has them, else from the first to the last time found.
+
+    What was found outside of the bounds, such as stamps after now, is in it too.
+    """
+    since, until = reading.plan.since_ns, reading.plan.until_ns
+    begins = [first for first, _ in found] + ([] if since is None else [max(0, since)])
+    stops = [last + 1 for _, last in found] + ([] if until is None else [until])
+    if not begins or not stops or min(begins) >= max(stops):
+        return None
+    return min(begins), max(stops)
 
 
 def bin_edges(span: tuple[int, int], every_ns: int | None, zone: str) -> list[int]:

@@ -31,9 +31,16 @@ Shaped = tuple[Rows, pa.RecordBatch]
 
 
 class Reading:
-    """One run over a pinned query, and what was noticed on the way."""
+    """One run over a pinned query, and what was noticed on the way.
 
-    def __init__(self, source: RangeSource, query: Query, pinned: Pinned) -> None:
+    `doing` is what it is called in a warning. With `quiet` no range without a message is warned
+    of; with `for_messages` rows have their payload whatever the columns are.
+    """
+
+    def __init__(
+        self, source: RangeSource, query: Query, pinned: Pinned, *, doing: str = "reading"
+    ) -> None:
+        self.quiet = self.for_messages = False
         self.query = query
         self.plan = plan(query, pinned)
         self.entries = 0
@@ -44,6 +51,8 @@ class Reading:
         self.first_id: EntryId | None = None
         self.last_id: EntryId | None = None
         self.fields_seen: dict[bytes, None] = {}
+        self._doing = doing
+        self._told: set[str] = set()
         self._source = source
         self._field = message_field(source, query)
         self._readers: list[PageReader] = []
@@ -79,6 +88,7 @@ class Reading:
                     self.note(kept)
                     yield kept, decoded
         shaper.finish()
+        self.warn_if_never_a_message()
 
     async def paged(
         self, shaper: Shaper, page_size: int | None
@@ -91,6 +101,7 @@ class Reading:
                     yield page
         if (rest := pager.rest()) is not None:
             yield rest
+        self.warn_if_gone()
 
     async def merged_rows(self, *, reverse: bool = False) -> AsyncGenerator[Rows, None]:
         """The raw rows of all shards in time order, or backwards, without `where` or counts."""
@@ -140,9 +151,11 @@ class Reading:
         decode = self.query.decode
         if decode.kind == "fields":
             names = [name.encode() if isinstance(name, str) else name for name in decode.names]
-            wants_payload = "payload" in (self.query.columns or ())
+            wants_payload = self.for_messages or "payload" in (self.query.columns or ())
             rows = field_rows(page, names, payload=self._field if wants_payload else None)
             entries = np.arange(len(page))
+            if self.for_messages:
+                self._note_skipped(page, page.occurrences(self._field)[0])
         else:
             entries, values = page.occurrences(self._field)
             rows = payload_rows(page, entries, values)
@@ -165,15 +178,34 @@ class Reading:
         if with_message < len(page) and len(self.fields_seen) < MAX_FIELDS_NAMED:
             self.fields_seen.update(dict.fromkeys(page.pairs().names))
 
-    def warn_if_never_a_message(self, stream: str) -> None:
+    def warn_if_never_a_message(self, which: str = "in this range") -> None:
         """One warning when entries were read and none of them is a message."""
-        if self.skipped and self.skipped == self.entries:
+        if self.skipped and self.skipped == self.entries and not self.quiet:
             seen = ", ".join(repr(key_text(name)) for name in self.fields_seen)
-            portal.warn_caller(
-                f"no entry of {stream!r} in this range has the field "
+            self._warn_once(
+                "never",
+                f"no entry of {self._names} {which} has the field "
                 f"{key_text(self._field)!r}; there are {seen}: read them with fields(), or name "
-                "the field with message_field= or json(field=...)"
+                "the field with message_field= or json(field=...)",
             )
+
+    def warn_if_gone(self, *, complete: bool = True) -> None:
+        """One warning when entries, here or where it goes on, were gone before they were read."""
+        if not complete or any(reader.gone for reader in self._readers):
+            self._warn_once(
+                "gone",
+                f"{self._doing} {self._names}: entries were trimmed away, or deleted, before they "
+                "were read",
+            )
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(repr(key_text(key)) for key in self.query.keys)
+
+    def _warn_once(self, about: str, text: str) -> None:
+        if about not in self._told:
+            self._told.add(about)
+            portal.warn_caller(text)
 
     def note(self, rows: Rows) -> None:
         """Count rows of the result."""
@@ -183,11 +215,13 @@ class Reading:
         self.last_id = rows.entry_id(-1)
 
 
-async def sample_rows(
-    source: RangeSource, query: Query, pinned: Pinned, count: int, *, recent: bool = False
-) -> Rows | None:
-    """The first `count` rows of the range, or of its most recent ones about as many, if any."""
-    reading = Reading(source, query if query.last is not None else query.sampled(count), pinned)
+def sampled(query: Query, count: int) -> Query:
+    """The same question, when about `count` rows will be enough of an answer."""
+    return query if query.last is not None else query.sampled(count)
+
+
+async def sample_rows(reading: Reading, count: int, *, recent: bool = False) -> Rows | None:
+    """The first `count` rows of a range, or of its most recent ones about as many, if any."""
     found: list[Rows] = []
     async with aclosing(reading.merged_rows(reverse=recent)) as chunks:
         async for chunk in chunks:

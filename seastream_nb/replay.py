@@ -211,8 +211,10 @@ class ReplayCore:
     ) -> AsyncGenerator[list[Message], None]:
         stream = self.stream
         self.reading = reading = Reading(stream.source, stream.query, pinned)
+        reading.for_messages = True
         first = None
         if moment is not None:
+            reading.quiet = True  # a part of the range says little of it
             position = resolve(moment, pinned.now_ns)
             if stream.query.first is None and stream.query.last is None:
                 reading.begin_at(position)
@@ -222,6 +224,7 @@ class ReplayCore:
         async with aclosing(reading.shaped(stream.shaper())) as parts:
             async for rows, _ in parts:
                 yield (rows if first is None else _from(rows, first)).messages()
+        reading.warn_if_gone()
 
     async def _turn(self) -> bool:
         """Turn to the next page, or to what was asked for meanwhile; False at the end."""
@@ -257,6 +260,7 @@ class _Ahead:
 
     def __init__(self, pages: AsyncGenerator[list[Message], None]) -> None:
         self._pages = pages
+        self._notes: list[str] = []
         self._task: asyncio.Task[list[Message] | None] = self._read()
 
     async def next(self, wake: asyncio.Event) -> list[Message] | None:
@@ -269,6 +273,9 @@ class _Ahead:
         if not self._task.done():
             return None
         page = self._task.result()
+        while self._notes:
+            # Whoever waited when the page was asked for may be gone by now.
+            portal.warn_caller(self._notes.pop(0))
         if page is not None:
             self._task = self._read()
         return page
@@ -283,6 +290,7 @@ class _Ahead:
 
     def _read(self) -> asyncio.Task[list[Message] | None]:
         async def read() -> list[Message] | None:
+            portal.noted_warnings(self._notes)
             return await anext(self._pages, None)
 
         return asyncio.create_task(read(), name="seastream replay")

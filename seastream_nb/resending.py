@@ -166,6 +166,7 @@ class _Resending:
         """The first id that would be sent to each of these places."""
         query = self._stream.query
         whole = Reading(self._stream.source, query, pinned)
+        whole.quiet = True  # sending reads it again
         if query.first is not None or query.last is not None:
             # Which shard gives how many of the counted messages, only reading tells.
             return await self._first_of(whole, wanted)
@@ -174,6 +175,7 @@ class _Resending:
             place = self._place(each.origin)
             if place in wanted:
                 one = Reading(self._stream.source, query, pinned)
+                one.quiet = True
                 one.plan = replace(whole.plan, ranges=(each,))
                 for first in (await self._first_of(one, {place})).values():
                     found[place] = min(first, found.get(place, first))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from seastream_nb import guard, interchange
+from seastream_nb import checks, guard, interchange
 from seastream_nb.backend import RangeSource, StreamInfo
+from seastream_nb.checks import named
 from seastream_nb.errors import ConfigError, StreamError
 from seastream_nb.following import SAMPLE, Following
 from seastream_nb.frame import Shaper
@@ -26,7 +27,7 @@ from seastream_nb.progress import Progress
 from seastream_nb.quantities import Duration, parse_duration
 from seastream_nb.query import Pinned, Query
 from seastream_nb.rate import estimated_rate, exact_rate
-from seastream_nb.reading import Reading, Shaped, message_field, sample_rows
+from seastream_nb.reading import Reading, Shaped, message_field, sample_rows, sampled
 
 if TYPE_CHECKING:
     import duckdb
@@ -68,10 +69,11 @@ class StreamCore(GroupTerminals):
     async def get(self, *ids: str | EntryId | Message) -> list[Message]:
         """The messages with these ids, in this order; an id that no shard holds gives none."""
         wanted = [_entry_id(each) for each in ids]
+        distinct = list(dict.fromkeys(wanted))
         field = message_field(self.source, self.query)
         found: dict[EntryId, list[Message]] = {}
         for key in self.query.keys:
-            for page in await self.source.fetch(key, wanted):
+            for page in await self.source.fetch(key, distinct):
                 found.setdefault(page.entry_id(0), []).extend(page.messages(field))
         return [message for entry_id in wanted for message in found.get(entry_id, ())]
 
@@ -119,6 +121,7 @@ class StreamCore(GroupTerminals):
             with Progress(reading, progress):
                 async for _ in parts:
                     pass
+        reading.warn_if_gone()
         return reading.rows
 
     async def head(self, n: int = 5) -> pd.DataFrame:
@@ -134,7 +137,8 @@ class StreamCore(GroupTerminals):
     ) -> pd.DataFrame:
         """Messages over time: `timestamp, messages, per_second, estimated`.
 
-        Bins of `every` are aligned to the clock of the stream's time zone; empty ones are there.
+        Bins of `every` are aligned to the clock of the stream's time zone, and empty ones are there:
+        from the range's bounds in time, of which none is after now, else its first and last entry.
         Left out, about sixty bins of a round length. `exact=False` probes instead of reading, at
         the same cost for any length, and says in `estimated` which bins it guessed.
         """
@@ -154,6 +158,7 @@ class StreamCore(GroupTerminals):
         Without a schema given to `json()` or `fields()` it is inferred from the first `sample`
         messages of the range, and has a column `_extra` for what appears later.
         """
+        named("sample", sample, checks.number_from(1))
         return (await self.fixed_shaper(await self.pinned(), sample)).schema()
 
     async def open_batches(
@@ -218,10 +223,11 @@ class StreamCore(GroupTerminals):
     async def messages(self) -> AsyncGenerator[list[Message], None]:
         """The messages, a page at a time: one hop between threads for each would cost far more."""
         reading = await self._reading()
-        shaper = self.shaper()
-        async with aclosing(reading.shaped(shaper)) as parts:
+        reading.for_messages = True
+        async with aclosing(reading.shaped(self.shaper())) as parts:
             async for rows, _ in parts:
                 yield rows.messages()
+        reading.warn_if_gone()
 
     # How.
 
@@ -237,7 +243,8 @@ class StreamCore(GroupTerminals):
         decode = self.query.decode
         if decode.schema is not None or decode.kind in ("raw", "text"):
             return self.shaper(fixed=infer(decode, None))
-        found = await sample_rows(self.source, self.query, pinned, sample)
+        reading = Reading(self.source, sampled(self.query, sample), pinned)
+        found = await sample_rows(reading, sample)
         return self.shaper(fixed=infer(decode, found))
 
     async def collect(self, progress: bool | None, *, with_id: bool) -> tuple[pa.Table, Facts]:
@@ -262,7 +269,6 @@ class StreamCore(GroupTerminals):
                 self.source.partial = interchange.with_metadata(table, facts)
             raise
         table = shaper.table(parts)
-        reading.warn_if_never_a_message(key_text(self.query.keys[0]))
         return table, self._facts(reading)
 
     async def _preview(self, which: str, n: int) -> pd.DataFrame:

@@ -232,6 +232,7 @@ class _Nothing:
     """The pages of an empty range."""
 
     complete = True
+    gone = False
 
     async def __aiter__(self) -> AsyncGenerator[Page, None]:
         return

@@ -360,6 +360,15 @@ def test_get_finds_messages_by_id_in_any_shard(streamer: ss.Streamer, client: An
         streamer["s"].get("yesterday")
 
 
+def test_get_gives_a_message_as_often_as_its_id_was_asked_for(
+    streamer: ss.Streamer, client: Any
+) -> None:
+    client.xadd("s", {"msg": "a"}, id="1-1")
+    client.xadd("s", {"msg": "b"}, id="1-2")
+    got = streamer["s"].get("1-1", "1-2", "1-1")
+    assert [message.payload for message in got] == [b"a", b"b", b"a"]
+
+
 @pytest.mark.parametrize(
     "read",
     [

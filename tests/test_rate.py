@@ -41,6 +41,88 @@ def test_bins_cover_the_range_that_was_asked_for(streamer: ss.Streamer, client: 
     assert rate["messages"].tolist() == [0, 0, 1, 0, 0, 0]
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_range_without_messages_has_its_empty_bins(
+    streamer: ss.Streamer, client: Any, *, exact: bool
+) -> None:
+    add_at(client, "2026-01-05T10:07Z")
+    for key in ("s", "nothing"):
+        day = streamer[key].since("2026-01-06T00:00Z").until("2026-01-07T00:00Z")
+        rate = day.rate("6h", exact=exact)
+        assert rate["messages"].tolist() == [0, 0, 0, 0]
+        assert rate["timestamp"].iloc[0].isoformat() == "2026-01-06T00:00:00+00:00"
+        assert not rate["estimated"].any()
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_feed_that_stopped_shows_its_silence(url: str, client: Any, *, exact: bool) -> None:
+    add_at(client, "2026-01-05T10:07Z", "2026-01-05T11:10Z", "2026-01-05T11:11Z")
+    with ss.connect(url, now="2026-01-05T12:00Z") as streamer:
+        stream = streamer["s"]
+        hour = stream.last("1h").rate("15m", exact=exact)
+        assert hour["messages"].tolist() == [2, 0, 0, 0]
+        until = stream.until("2026-01-05T18:00Z").rate("1h", exact=exact)
+        assert until["messages"].tolist() == [1, 2]  # the end is now
+        later = stream.since("2026-01-05T13:00Z").rate("1h", exact=exact)
+        assert len(later) == 0
+
+
+def test_both_ways_cover_the_same_bins(streamer: ss.Streamer, client: Any) -> None:
+    client.xadd("s", {"temp": "21"}, id="1000-0")  # an entry is there, if no message
+    client.xadd("s", {"msg": "x"}, id="5000-0")
+    client.xadd("s", {"temp": "21"}, id="7000-0")
+    stream = streamer["s"]
+    parts = [
+        stream,
+        stream.since("1970-01-01T00:00:03.5Z"),
+        stream.until("1970-01-01T00:00:06Z"),
+        stream.since("00002-0").until("06000-1"),
+    ]
+    for part in parts:
+        exact, guessed = part.rate("1s"), part.rate("1s", exact=False)
+        pd.testing.assert_frame_equal(exact, guessed)
+    assert len(stream.rate("1s")) == 7
+    assert len(stream.first(1).rate("1s")) == 1
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_what_is_stamped_after_now_is_in_the_last_bins(
+    url: str, client: Any, *, exact: bool
+) -> None:
+    add_at(client, "2026-01-05T10:07Z", "2026-01-05T13:07Z")
+    with ss.connect(url, now="2026-01-05T11:00Z") as streamer:
+        rate = streamer["s"].until("2026-01-06").rate("1h", exact=exact)
+        assert rate["messages"].tolist() == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_range_that_begins_before_there_was_time_begins_with_it(
+    streamer: ss.Streamer, client: Any, *, exact: bool
+) -> None:
+    client.xadd("s", {"msg": "x"}, id="1000-0")
+    for stream in (streamer["s"].since("1960-01-01"), streamer["s"].tz("Europe/Berlin")):
+        assert stream.rate("30d", exact=exact)["messages"].tolist() == [1]
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_wide_range_of_short_bins_is_refused_by_name(
+    streamer: ss.Streamer, client: Any, *, exact: bool
+) -> None:
+    add_at(client, "2026-01-05T10:07Z")
+    with pytest.raises(errors.ConfigError, match=r"rate\(every=.*bins"):
+        streamer["s"].since("2020-01-01").rate("1s", exact=exact)
+
+
+def test_an_estimate_asks_nothing_of_bins_after_the_last_entry(
+    streamer: ss.Streamer, client: Any
+) -> None:
+    add_at(client, "2026-01-05T10:07Z")
+    day = streamer["s"].since("2026-01-05T10:00Z").until("2026-01-06T10:00Z")
+    client.config_resetstat()
+    assert len(day.rate("1m", exact=False)) == 24 * 60
+    assert client.info("commandstats")["cmdstat_xrange"]["calls"] < 30
+
+
 def test_an_empty_stream_has_an_empty_rate_of_the_same_types(
     streamer: ss.Streamer, client: Any
 ) -> None:
@@ -109,7 +191,9 @@ def test_an_estimate_of_fields_counts_entries_without_a_message(
     for n in range(300):
         client.xadd("s", {"temperature": "21"}, id=f"{1_700_000_000_000 + n}-0")
     assert streamer["s"].fields().rate("50ms", exact=False)["messages"].sum() == 300
-    assert streamer["s"].rate("50ms", exact=False)["messages"].sum() == 0
+    for every, which in [("50ms", "in this range"), ("1m", "of those probed")]:
+        with pytest.warns(UserWarning, match=f"no entry of 's' {which} has the field 'msg'"):
+            assert streamer["s"].rate(every, exact=False)["messages"].sum() == 0
 
 
 def test_an_estimate_of_huge_messages_probes_few_and_says_so(

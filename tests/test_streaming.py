@@ -64,6 +64,16 @@ def test_what_appears_after_the_sample_goes_to_extra(streamer: ss.Streamer, clie
     assert "late" in stream.schema(sample=2500).names
 
 
+@pytest.mark.parametrize("sample", [-1, 0, 1.5, True, "x", None])
+def test_a_sample_that_is_no_number_of_messages_is_refused(
+    streamer: ss.Streamer, client: Any, sample: Any
+) -> None:
+    fill(client, "s", 3)
+    for stream in (streamer["s"], streamer["s"].json()):
+        with pytest.raises(errors.ConfigError, match=f"sample={sample!r}: give a whole number"):
+            stream.schema(sample)
+
+
 def test_a_given_schema_is_the_schema(streamer: ss.Streamer, client: Any) -> None:
     fill(client, "s", 100)
     schema = pa.schema([("n", pa.int32())])

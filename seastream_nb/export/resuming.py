@@ -28,9 +28,11 @@ def going_on(stream: StreamCore, manifest: Manifest, now: Pinned) -> tuple[Readi
     if last is None or not all(map(_ordered, now.extents)):
         # Where times go back, nothing but the number of rows says how far it has come.
         reading = Reading(stream.source, stream.query, manifest.pinned(now))
+        reading.quiet = manifest.rows > 0
         return reading, _Counted(manifest.rows).left_of
     reading = Reading(stream.source, _left(stream.query, manifest), manifest.pinned(now))
     reading.begin_at(last)
+    reading.quiet = manifest.rows > 0
     return reading, manifest.place.copy().left_of
 
 

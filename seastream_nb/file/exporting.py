@@ -26,7 +26,7 @@ from seastream_nb.file.holding import columns_of, holdable
 from seastream_nb.file.numbering import id_of
 from seastream_nb.file.part import Part, require_free
 from seastream_nb.guard import expected_entries
-from seastream_nb.keys import EntryId, key_text
+from seastream_nb.keys import EntryId
 from seastream_nb.progress import Progress
 from seastream_nb.query import Pinned
 from seastream_nb.reading import Reading
@@ -120,7 +120,6 @@ class _Writing:
         await in_thread(partial(self._part.begin, manifest))
         self._manifest, self._place = manifest, manifest.place.copy()
         await self._write(reading, left, progress)
-        reading.warn_if_never_a_message(key_text(self._stream.query.keys[0]))
         manifest = await in_thread(partial(self._piece, complete=reading.complete))
         size = await in_thread(self._part.finish)
         complete = manifest.complete and reading.complete

@@ -66,11 +66,14 @@ class FileRangeReader:
 
     def __init__(self, extent: FileExtent, shard: ShardRange, *, reverse: bool) -> None:
         self.complete = extent.torn is None
+        self.gone = False
         self._extent = extent
         self._shard = shard
         self._reverse = reverse
 
     async def __aiter__(self) -> AsyncGenerator[FilePage, None]:
+        if self._reverse:  # the end is where it begins, and it may stop soon
+            self._tell_of_torn()
         await asyncio.to_thread(frames.load)
         part = await asyncio.to_thread(self._part)
         numbers = list(reversed(part) if self._reverse else part)
@@ -86,6 +89,9 @@ class FileRangeReader:
         finally:
             for task in ahead:
                 task.cancel()
+        self._tell_of_torn()
+
+    def _tell_of_torn(self) -> None:
         if self._extent.torn is not None:
             self._extent.notices.tell(
                 f"{self._extent.survey.blocks.path} ends inside a message at byte "

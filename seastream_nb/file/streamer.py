@@ -109,7 +109,8 @@ class FileStreamer:
         tail = survey.tail(size)
         torn = None if live else tail.torn
         if torn is not None and self.options.torn_tail == "raise":
-            raise FileFormatError(f"{self.path} ends inside a message", offset=torn)
+            text = f"{self.path} ends inside a message at byte {torn:,}"
+            raise FileFormatError(text, offset=torn)
         newest = newest_ms(facts)
         now_ns = 0 if newest is None else (newest + 1) * NS_PER_MS
         notices = Notices()

@@ -34,13 +34,14 @@ BULK_ENTRIES = 50_000
 class RangeReader:
     """The pages of one shard's range, once, forwards or backwards.
 
-    `complete` turns false when entries may have been trimmed away before they were read.
+    `complete` turns false, and `gone` true, when entries may have been trimmed away before they
+    were read.
     """
 
     def __init__(
         self, pool: LinkPool, shard: ShardRange, *, limit: int | None, reverse: bool
     ) -> None:
-        self.complete = True
+        self.complete, self.gone = True, False
         self._pool = pool
         self._shard = shard
         self._reverse = reverse
@@ -130,4 +131,4 @@ class RangeReader:
         command = ("XRANGE", self._shard.origin.key, "-", "+", "COUNT", 1)
         first = await self._pool.call(*command, doing=self._doing)
         if not first or EntryId.parse(first[0][0]) > self._edge:
-            self.complete = False
+            self.complete, self.gone = False, True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -217,10 +218,29 @@ def test_a_torn_tail_gives_what_is_whole_and_one_warning(tmp_path: Path) -> None
     assert table.schema.metadata[b"seastream_complete"] == b"false"
     with (
         ss.connect(path, torn_tail="raise") as streamer,
-        pytest.raises(ss.FileFormatError, match="ends inside a message") as refused,
+        pytest.raises(ss.FileFormatError, match=f"inside a message at byte {torn:,}") as refused,
     ):
         streamer["a"].to_arrow()
     assert refused.value.offset == torn
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda stream: stream.tail(1),
+        lambda stream: stream.last(2).to_pandas(),
+        lambda stream: list(stream.last(2).messages()),
+    ],
+    ids=["tail", "last", "messages"],
+)
+def test_the_last_messages_of_a_torn_file_come_with_one_warning(tmp_path: Path, read: Any) -> None:
+    path = written(tmp_path, encoded([*ticks(range(5)), *ticks(range(5, 10), shard=1)])[:-3])
+    torn = ss.verify(path).torn_tail
+    with ss.connect(path) as streamer:
+        with pytest.warns(UserWarning, match=f"inside a message at byte {torn:,}") as caught:
+            read(streamer["a"])
+        assert len(caught) == 1
+        assert len(streamer["a"].head(1)) == 1
 
 
 def test_damage_is_an_error_with_its_place(tmp_path: Path) -> None:

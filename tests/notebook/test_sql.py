@@ -42,6 +42,17 @@ def test_several_keys_are_several_tables_whatever_their_names(
     assert frame.to_numpy().tolist() == [[1.5, 7], [2.5, 7], [3.5, 7]]
 
 
+def test_a_table_of_a_stream_without_a_message_is_warned_of_once(
+    connected: InteractiveShell, ticks: redis.Redis
+) -> None:
+    ticks.xadd("temps", {"temp": "21"})
+    code = "%%stream temps --sql\nselect count(*) as n from temps a, temps b"
+    with pytest.warns(UserWarning, match="no entry of 'temps' in this range") as caught:
+        frame = run(connected, code)
+    assert len(caught) == 1
+    assert frame["n"].tolist() == [0]
+
+
 def test_the_options_of_the_line_say_what_is_in_the_tables(connected: InteractiveShell) -> None:
     line = f"ticks --json --since {START + 1000}-0 --select price"
     assert list(run(connected, f"%%stream {line} --sql\nfrom ticks").columns) == ["price"]

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from seastream_nb.frame import Shaper
-from seastream_nb.keys import EntryId, key_text
+from seastream_nb.keys import EntryId
 from seastream_nb.merging import reversed_rows
 from seastream_nb.paging import PAGE_BYTES
 from seastream_nb.query import Pinned, Query, ShardRange
@@ -63,7 +63,7 @@ async def find(
     ids = await search.ids(shaper, count, reverse=reverse)
     if strict and not ids:
         shaper.finish()
-        search.warn_if_never_a_message(key_text(query.keys[0]))
+        search.warn_if_never_a_message()
     stopped = (max if reverse else min)(search.stopped, default=None)
     if stopped is not None:
         # Shards that were read further than this one wait for the next page.

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 import threading
+import warnings
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
@@ -72,6 +74,8 @@ def run(query: str, tables: Mapping[str, ss.Stream]) -> pa.Table:
     failure = next((scan.failure for scan in scans.values() if scan.failure), running.failure)
     if failure is not None:
         raise _understood(failure) from failure
+    for text in dict.fromkeys(chain.from_iterable(scan.warnings for scan in scans.values())):
+        warnings.warn(text, stacklevel=2)
     return narrowed(running.table)
 
 
@@ -136,11 +140,13 @@ class _Scan:
 
     Attributes:
         failure: why it could not be read; DuckDB makes a text of it.
+        warnings: what reading it would have warned of.
     """
 
     def __init__(self, core: StreamCore) -> None:
         self.failure: StreamError | None = None
         self._core = core
+        self.warnings: list[str] = []
         self._schema = portal.run(core.schema())
         self._stopped = False
         self._running: set[Future[Any]] = set()
@@ -150,7 +156,7 @@ class _Scan:
         return self._schema.__arrow_c_schema__()
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        schema, batches = self._waited(self._core.open_batches())
+        schema, batches = self._waited(_opened(self._core, self.warnings))
         reader = pa.RecordBatchReader.from_batches(schema, self._pages(batches))
         return reader.__arrow_c_stream__(requested_schema)
 
@@ -170,7 +176,7 @@ class _Scan:
 
     def _pages(self, batches: AsyncGenerator[pa.RecordBatch, None]) -> Iterator[pa.RecordBatch]:
         try:
-            while (batch := self._waited(_next(batches))) is not None:
+            while (batch := self._waited(_next(batches, self.warnings))) is not None:
                 yield batch
         finally:
             with suppress(RuntimeError):  # Python is exiting
@@ -192,7 +198,17 @@ class _Scan:
             self._running.discard(future)
 
 
-async def _next(batches: AsyncGenerator[pa.RecordBatch, None]) -> pa.RecordBatch | None:
+async def _opened(
+    core: StreamCore, notes: list[str]
+) -> tuple[pa.Schema, AsyncGenerator[pa.RecordBatch, None]]:
+    portal.noted_warnings(notes)
+    return await core.open_batches()
+
+
+async def _next(
+    batches: AsyncGenerator[pa.RecordBatch, None], notes: list[str]
+) -> pa.RecordBatch | None:
+    portal.noted_warnings(notes)
     return await anext(batches, None)
 
 

@@ -45,6 +45,7 @@ class Span:
 async def span_of(stream: StreamCore, pinned: Pinned) -> Span | None:
     """The span of a pinned range; None when there is nothing in it."""
     reading = Reading(stream.source, stream.query, pinned)
+    reading.quiet = True  # playing says it
     ranges = reading.plan.ranges
     if not ranges:
         return None
