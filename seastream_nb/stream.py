@@ -137,7 +137,7 @@ class StreamCore(GroupTerminals):
     ) -> pd.DataFrame:
         """Messages over time: `timestamp, messages, per_second, estimated`.
 
-        Bins of `every` are aligned to the clock of the stream's time zone, and empty ones are there:
+        Bins of `every` are aligned to the clock of the stream's time zone; empty ones are there,
         from the range's bounds in time, of which none is after now, else its first and last entry.
         Left out, about sixty bins of a round length. `exact=False` probes instead of reading, at
         the same cost for any length, and says in `estimated` which bins it guessed.
