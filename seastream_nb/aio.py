@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from seastream_nb import portal
 from seastream_nb.builders import StreamBuilders, stream_query
+from seastream_nb.checks import message_count
 from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint, StreamerEndpoint
 from seastream_nb.errors import StreamEnded
 from seastream_nb.export.exporting import to_parquet
@@ -23,7 +24,6 @@ from seastream_nb.facade import (
     ConsumerMembers,
     ProducerMembers,
     ReplayMembers,
-    require_count,
     wait_until,
 )
 from seastream_nb.file.exporting import to_ss
@@ -352,7 +352,7 @@ class AsyncConsumer(ConsumerMembers, AsyncBlock):
         Raises:
             ConnectError, ServerError, StreamEnded, ConsumerClosed: as `next`; nothing is lost.
         """
-        require_count("n", n)
+        n = message_count(f"n={n!r}", n)
         until = wait_until(timeout)
         self._core.ride()
         if len(self._core.inbox) < n:
@@ -370,8 +370,9 @@ class AsyncConsumer(ConsumerMembers, AsyncBlock):
         Raises:
             ConnectError, ServerError, StreamEnded, ConsumerClosed: as `next`; nothing is lost.
         """
-        most = inf if max_messages is None else max_messages
-        require_count("max_messages", max_messages or 0)
+        most = inf
+        if max_messages is not None:
+            most = message_count(f"max_messages={max_messages!r}", max_messages)
         until = wait_until(timeout)
         self._core.ride()
         if len(self._core.inbox) < most:

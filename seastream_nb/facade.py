@@ -12,11 +12,10 @@ import pyarrow as pa
 from seastream_nb import portal
 from seastream_nb.arrow import base_column, base_type, default_columns
 from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint
-from seastream_nb.errors import ConfigError
 from seastream_nb.message import Message, MessageHeader
 from seastream_nb.notebook.display import brief
 from seastream_nb.notebook.replay.view import ReplayControl
-from seastream_nb.quantities import NS_PER_SECOND, Duration, parse_duration
+from seastream_nb.quantities import NS_PER_SECOND, Duration, parse_duration, whole
 from seastream_nb.replay import ReplayCore
 from seastream_nb.rows import Rows, message_rows
 
@@ -75,7 +74,7 @@ class ConsumerMembers:
         Raises:
             ConfigError: the consumer was not created on this stream.
         """
-        self._core.assign(key, shard)
+        self._core.assign(key, _shard(shard))
 
     def unassign(self, key: str | bytes, shard: int) -> None:
         """Stop reading this shard, from the next seek, rewind or return to the group on.
@@ -83,7 +82,7 @@ class ConsumerMembers:
         Raises:
             ConfigError: the shard is not assigned.
         """
-        self._core.unassign(key, shard)
+        self._core.unassign(key, _shard(shard))
 
     def ack(self, message: Message | MessageHeader) -> None:
         """Mark a message as done, for a later commit; in realtime mode nothing comes of it.
@@ -219,11 +218,7 @@ def wait_until(timeout: Duration | None) -> float | None:
     return time.monotonic() + seconds
 
 
-def require_count(name: str, count: int) -> None:
-    """Refuse what is no number of messages.
-
-    Raises:
-        ConfigError: naming the argument.
-    """
-    if type(count) is not int or count < 0:
-        raise ConfigError(f"{name}={count!r}: give a number of messages, 0 or more")
+def _shard(given: int) -> int:
+    """The int of a shard out of a frame; anything else is left to be refused."""
+    shard = whole(given)
+    return given if shard is None else shard

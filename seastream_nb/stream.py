@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from seastream_nb import guard, interchange
 from seastream_nb.backend import RangeSource, StreamInfo
+from seastream_nb.checks import message_count
 from seastream_nb.errors import ConfigError, StreamError
 from seastream_nb.following import SAMPLE, Following
 from seastream_nb.frame import Shaper
@@ -123,11 +124,11 @@ class StreamCore(GroupTerminals):
 
     async def head(self, n: int = 5) -> pd.DataFrame:
         """The first `n` rows of the range, with their ids."""
-        return await self._preview("first", n)
+        return await self._preview("head", n)
 
     async def tail(self, n: int = 5) -> pd.DataFrame:
         """The last `n` rows of the range, with their ids."""
-        return await self._preview("last", n)
+        return await self._preview("tail", n)
 
     async def rate(
         self, every: Any = None, *, exact: bool = True, progress: bool | None = None
@@ -160,7 +161,7 @@ class StreamCore(GroupTerminals):
         self, page_size: int | None = None
     ) -> tuple[pa.Schema, AsyncGenerator[pa.RecordBatch, None]]:
         """The fixed schema, and the batches that follow it."""
-        check_page_size(page_size)
+        page_size = check_page_size(page_size)
         pinned = await self.pinned()
         shaper = await self.fixed_shaper(pinned)
         reading = Reading(self.source, self.query, pinned)
@@ -202,7 +203,7 @@ class StreamCore(GroupTerminals):
             ConfigError: such as a snapshot, which has an end.
             DecodeError: naming the entry and the column.
         """
-        check_page_size(page_size)
+        page_size = check_page_size(page_size)
         zero = type(max_wait) in (int, float) and not max_wait
         patience = 0 if zero else parse_duration(max_wait)
         if self.query.pinned is not None:
@@ -265,14 +266,16 @@ class StreamCore(GroupTerminals):
         reading.warn_if_never_a_message(key_text(self.query.keys[0]))
         return table, self._facts(reading)
 
-    async def _preview(self, which: str, n: int) -> pd.DataFrame:
+    async def _preview(self, method: str, n: int) -> pd.DataFrame:
         query = self.query
         if query.first is None and query.last is None:
-            preview = query.head(n) if which == "first" else query.tail(n)
+            count = query.head if method == "head" else query.tail
+            preview = count(n, method=method)
             table, facts = await self.on(preview).collect(False, with_id=True)
         else:
+            n = message_count(f"{method}({n!r})", n)
             table, facts = await self.collect(False, with_id=True)
-            table = table.slice(0, n) if which == "first" else table.slice(max(0, len(table) - n))
+            table = table.slice(0, n) if method == "head" else table.slice(max(0, len(table) - n))
             facts["rows"] = len(table)
         return interchange.to_pandas(table, facts)
 

@@ -64,7 +64,7 @@ async def to_parquet(  # noqa: D417 - the first one is the facade's self
         DecodeError, FileError: naming the entry, or the file.
     """
     named("partition_by", partition_by, or_none(one_of("hour", "day")))
-    named("rows_per_file", rows_per_file, checks.number_from(1))
+    rows_per_file = named("rows_per_file", rows_per_file, checks.number_from(1))
     named("compression", compression, one_of(*COMPRESSIONS))
     export = _Export(stream, Path(path), compression, overwrite=overwrite, resume=resume)
     if partition_by is None and export.path.suffix == SUFFIX:

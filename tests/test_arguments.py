@@ -1,0 +1,110 @@
+"""What an argument may be: integers of any library, and errors that say what to give."""
+
+from __future__ import annotations
+
+import math
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import seastream_nb as ss
+from seastream_nb import errors
+from tests.test_ranges import fill, numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def ticks(streamer: ss.Streamer, client: Any) -> ss.Stream:
+    """Ten messages, 0 to 9."""
+    fill(client, "ticks", 10)
+    return streamer["ticks"]
+
+
+# Integers.
+
+
+@pytest.mark.parametrize("make", [np.int64, np.uint64, np.int8, pa.scalar, np.array])
+def test_an_integer_of_another_library_counts_like_an_int(
+    ticks: ss.Stream, client: Any, make: Callable[[int], Any]
+) -> None:
+    fill(client, "ticks:3", 2)
+    assert numbers(ticks.shard(make(0)).last(make(2))) == [8, 9]
+    assert numbers(ticks.shard(make(0)).first(make(2))) == [0, 1]
+    assert numbers(ticks.shard(make(3))) == [0, 1]
+    assert len(ticks.head(make(3))) == 3
+    assert len(ticks.tail(make(1))) == 1
+    assert len(ticks.last(5).tail(make(2))) == 2
+    assert [page.num_rows for page in ticks.pages(make(7))] == [7, 5]
+    assert next(ticks.reader(make(4))).num_rows == 4
+    assert next(ticks.first(3).follow(page_size=make(2))).num_rows == 2
+
+
+def test_the_shards_of_a_frame_are_shards(
+    streamer: ss.Streamer, ticks: ss.Stream, client: Any
+) -> None:
+    fill(client, "ticks:3", 2)
+    shards = ticks.to_pandas().shard.unique()
+    assert ticks.shard(*shards).count() == 12
+    with streamer.consumer("ticks", auto_stream_reset="earliest") as consumer:
+        consumer.unassign("ticks", shards[0])
+        consumer.rewind("beginning")
+        assert {message.shard for message in consumer.take(2)} == {3}
+    with streamer.producer("new") as producer:
+        producer.send_frame(pa.table({"n": [1]}), shard=shards[1])
+    assert list(streamer.catalog()["new"].shards) == [3]
+
+
+def test_consumers_and_repairs_take_counts_out_of_frames(
+    streamer: ss.Streamer, ticks: ss.Stream
+) -> None:
+    two = np.int64(2)
+    options: dict[str, Any] = {"auto_stream_reset": "earliest", "batch_size": two}
+    with streamer.consumer("ticks", mode="resumable", group="g", **options) as consumer:
+        assert len(consumer.take(two)) == 2
+        assert consumer.page(two).num_rows == 2
+    assert len(ticks.pending("g", limit=two)) <= 2
+    assert streamer.claim("ticks", "g", consumer="me", min_idle=0, limit=two) is not None
+    assert streamer.trim("ticks", max_len=two, exact=True) == 8
+    assert ss.RoundRobinSharder(two).n == 2
+
+
+def test_a_float_is_a_duration_and_no_count(ticks: ss.Stream) -> None:
+    for window in (2.0, np.float64(2.0)):
+        assert ticks.last(window).count() == 0
+        for count in (ticks.first, ticks.head, ticks.shard, ticks.reader):
+            with pytest.raises(errors.ConfigError):
+                count(window)  # type: ignore[operator]
+    with pytest.raises(errors.ConfigError, match="NoneType is never a duration"):
+        ticks.last(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [2**63, 2**64, 10**30])
+def test_a_count_beyond_all_numbers_of_messages_means_all(ticks: ss.Stream, count: int) -> None:
+    assert ticks.first(count).count() == ticks.last(count).count() == 10
+    assert len(ticks.head(count)) == len(ticks.tail(count)) == 10
+    assert len(ticks.first(4).head(count)) == len(ticks.first(4).tail(count)) == 4
+    assert [page.num_rows for page in ticks.pages(count)] == [10]
+    assert next(ticks.first(count).follow(page_size=count)).num_rows == 10
+
+
+@pytest.mark.parametrize("count", [-1, np.int64(-1), True, np.True_, "3", None, [3], math.nan])
+@pytest.mark.parametrize("method", ["first", "head"])
+def test_a_refused_count_names_the_method(ticks: ss.Stream, method: str, count: Any) -> None:
+    for stream in (ticks, ticks.last(3)) if method == "head" else (ticks,):
+        with pytest.raises(errors.ConfigError) as caught:
+            methodcaller(method, count)(stream)
+        assert str(caught.value).startswith(f"{method}({count!r}): give a number of messages")
+
+
+def test_a_refused_count_of_the_last_names_the_method(ticks: ss.Stream) -> None:
+    for method, count in (("tail", -1), ("last", np.int64(-2))):
+        with pytest.raises(errors.ConfigError) as caught:
+            methodcaller(method, count)(ticks)
+        assert str(caught.value).startswith(f"{method}({count!r}): give a number of messages")
+    with pytest.raises(errors.ConfigError, match=r"tail\('x'\): give a number"):
+        ticks.first(3).tail("x")  # type: ignore[arg-type]
