@@ -86,6 +86,14 @@ def message_count(said: str, count: Any) -> int:
     return min(number, MAX_I64)
 
 
+def shard_number(given: Any) -> int:
+    """The number of a shard."""
+    shard = whole(given)
+    if shard is None or shard < 0:
+        raise ConfigError(f"shard({given!r}): a shard is a number, 0 or more")
+    return shard
+
+
 def text(value: Any) -> str:
     """Text that is not empty."""
     if isinstance(value, str) and value:

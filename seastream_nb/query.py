@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from seastream_nb.checks import message_count
+from seastream_nb.checks import message_count, shard_number
 from seastream_nb.errors import ConfigError
-from seastream_nb.keys import FIRST_ID, LAST_ID, EntryId
+from seastream_nb.keys import FIRST_ID, LAST_ID, EntryId, key_bytes
 from seastream_nb.message import Origin
 from seastream_nb.payload import Decode
 from seastream_nb.quantities import parse_duration, whole
@@ -152,7 +152,7 @@ class Query:
         """Entries of these shards only."""
         if not shards:
             raise ConfigError("shard() needs at least one number")
-        chosen = frozenset(map(_shard, shards))
+        chosen = frozenset(map(shard_number, shards))
         return self._narrowed(shards=chosen if self.shards is None else self.shards & chosen)
 
     def tz(self, zone: Any) -> Query:
@@ -165,10 +165,12 @@ class Query:
 
     def contains(self, needle: str | bytes, field: str | bytes | None) -> Query:
         """Entries whose raw bytes hold `needle`."""
-        if not needle:
+        if not needle or not isinstance(needle, str | bytes):
             raise ConfigError(f"contains({needle!r}): give text or bytes to look for")
-        name = field.encode() if isinstance(field, str) else field
-        wanted = Contains(needle=needle.encode() if isinstance(needle, str) else needle, field=name)
+        if field is not None and not isinstance(field, str | bytes):
+            raise ConfigError(f"field={field!r}: give the name of one field")
+        name = None if field is None else key_bytes(field)
+        wanted = Contains(needle=key_bytes(needle), field=name)
         return self._narrowed(containing=(*self.containing, wanted))
 
     def where(self, expression: Any) -> Query:
@@ -217,13 +219,6 @@ class Query:
 
     def _count_text(self) -> str:
         return f"first({self.first})" if self.first is not None else f"last({self.last})"
-
-
-def _shard(given: Any) -> int:
-    shard = whole(given)
-    if shard is None or shard < 0:
-        raise ConfigError(f"shard({given!r}): a shard is a number, 0 or more")
-    return shard
 
 
 @dataclass(frozen=True, kw_only=True)

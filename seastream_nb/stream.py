@@ -110,7 +110,10 @@ class StreamCore(GroupTerminals):
         self, con: duckdb.DuckDBPyConnection | None = None, *, progress: bool | None = None
     ) -> duckdb.DuckDBPyRelation:
         """A DuckDB relation over one Arrow table (extra `sql`)."""
-        return interchange.to_duckdb(await self.to_arrow(progress=progress), con)
+        relations = interchange.duckdb_connection(con)
+        table = await self.to_arrow(progress=progress)
+        relation: duckdb.DuckDBPyRelation = relations.from_arrow(table)
+        return relation
 
     async def count(self, *, progress: bool | None = None) -> int:
         """How many rows `to_arrow()` would have; the range is read, not kept."""

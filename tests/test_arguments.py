@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import seastream_nb as ss
@@ -16,6 +17,7 @@ from tests.test_ranges import fill, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -108,3 +110,91 @@ def test_a_refused_count_of_the_last_names_the_method(ticks: ss.Stream) -> None:
         assert str(caught.value).startswith(f"{method}({count!r}): give a number of messages")
     with pytest.raises(errors.ConfigError, match=r"tail\('x'\): give a number"):
         ticks.first(3).tail("x")  # type: ignore[arg-type]
+
+
+# Builders.
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (
+            methodcaller("fields", ["a", "b"]),
+            r"fields\(\['a', 'b'\]\): .* as in fields\('a', 'b'\)",
+        ),
+        (methodcaller("fields", 5), r"fields\(5\): give names"),
+        (methodcaller("fields", "a", None), r"fields\('a', None\): give names"),
+        (methodcaller("text", 5), "field=5: give the name of one field"),
+        (methodcaller("json", field=5), "field=5: give the name of one field"),
+        (methodcaller("json", field=["a"]), r"field=\['a'\]: give the name of one field"),
+        (methodcaller("contains", ["a"]), r"contains\(\['a'\]\): give text or bytes"),
+        (methodcaller("contains", 5), r"contains\(5\): give text or bytes"),
+        (methodcaller("contains", None), r"contains\(None\): give text or bytes"),
+        (methodcaller("contains", "a", field=5), "field=5: give the name of one field"),
+    ],
+)
+def test_a_builder_says_at_once_what_to_give(
+    streamer: ss.Streamer, build: Callable[[Any], Any], said: str
+) -> None:
+    with pytest.raises(errors.ConfigError, match=said):
+        build(streamer["ticks"])
+
+
+@pytest.mark.parametrize(
+    ("condition", "kind"),
+    [
+        (pc.field("a") + 1, "int64"),
+        (pc.field("s"), "string"),
+        (pc.field("absent") + 1, "int8"),
+        (pc.scalar(1), "int64"),
+    ],
+)
+def test_a_where_that_is_not_true_or_false_is_refused(
+    streamer: ss.Streamer, client: Any, condition: pc.Expression, kind: str
+) -> None:
+    client.xadd("rows", {"msg": '{"a": 1, "s": "x"}'})
+    rows = streamer["rows"].json().where(condition)
+    for terminal in (rows.to_pandas, rows.count, lambda: list(rows.pages()), rows.head):
+        with pytest.raises(errors.ConfigError, match=f"it is {kind}, and must be true or false"):
+            terminal()
+
+
+def test_a_where_whose_types_do_not_meet_is_refused(streamer: ss.Streamer, client: Any) -> None:
+    client.xadd("rows", {"msg": '{"a": 1}'})
+    with pytest.raises(errors.ConfigError, match="doesn't match type"):
+        streamer["rows"].json().where(pc.field("a").isin(["x"])).count()
+
+
+def test_a_where_on_a_flag_keeps_no_row_that_lacks_it(streamer: ss.Streamer, client: Any) -> None:
+    for payload in ('{"a": 1}', '{"a": 2, "good": null}'):
+        client.xadd("rows", {"msg": payload})
+    rows = streamer["rows"].json().where(pc.field("good"))
+    assert rows.count() == 0
+    client.xadd("rows", {"msg": '{"a": 3, "good": true}'})
+    assert rows.to_pandas()["a"].tolist() == [3]
+
+
+# Terminals.
+
+
+def test_a_relation_is_made_with_a_connection_and_not_with_a_name(
+    ticks: ss.Stream, tmp_path: Path
+) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    for con in (str(tmp_path / "my.db"), 5, False):
+        with pytest.raises(errors.ConfigError, match="give a DuckDB connection"):
+            ticks.to_duckdb(con)
+    with duckdb.connect() as con:
+        assert ticks.to_duckdb(con).count("*").fetchall() == [(10,)]
+    assert ticks.to_duckdb(duckdb).count("*").fetchall() == [(10,)]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("progress", ["yes", 1, 0])
+@pytest.mark.parametrize("method", ["to_arrow", "to_pandas", "to_polars", "count", "rate"])
+def test_whether_a_bar_is_shown_is_true_false_or_left_out(
+    ticks: ss.Stream, method: str, progress: Any
+) -> None:
+    with pytest.raises(errors.ConfigError, match=f"progress={progress!r}: give True or False"):
+        methodcaller(method, progress=progress)(ticks)
+    methodcaller(method, progress=None)(ticks)
