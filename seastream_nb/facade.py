@@ -1,4 +1,4 @@
-"""The plain members of producers, consumers and replays: on both facades, they never wait."""
+"""The plain members of what both facades give, streams apart: they never wait."""
 
 from __future__ import annotations
 
@@ -6,18 +6,52 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import NoReturn
 
 import pyarrow as pa
 
 from seastream_nb import portal
 from seastream_nb.arrow import base_column, base_type, default_columns
-from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint
+from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint, StreamerEndpoint
 from seastream_nb.message import Message, MessageHeader
-from seastream_nb.notebook.display import brief
+from seastream_nb.notebook import display
 from seastream_nb.notebook.replay.view import ReplayControl
 from seastream_nb.quantities import NS_PER_SECOND, Duration, parse_duration, whole
 from seastream_nb.replay import ReplayCore
 from seastream_nb.rows import Rows, message_rows
+
+
+class StreamerMembers:
+    """What a streamer does without waiting; the server knows which streams there are."""
+
+    _catalog = "catalog()"
+
+    def __init__(self, core: StreamerEndpoint) -> None:
+        self._core = core
+
+    @property
+    def url(self) -> str:
+        """Where this is connected, with the password as `***`."""
+        return self._core.url
+
+    @property
+    def partial(self) -> pa.Table | None:
+        """What the last interrupted whole-frame terminal had read."""
+        return self._core.partial
+
+    # Without these two, Python would ask for the streams 0, 1, 2 and so on.
+
+    def __contains__(self, key: object) -> NoReturn:
+        raise TypeError(f"whether there is a stream, only asking tells: {key!r} in {self._catalog}")
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(f"which streams there are, only asking tells: loop over {self._catalog}")
+
+    def __repr__(self) -> str:
+        return display.streamer_text(type(self).__name__, self._core)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return portal.run(self._core.completions())
 
 
 class ProducerMembers:
@@ -134,7 +168,7 @@ class ConsumerMembers:
         shards = ", ".join(f"{key}:{shard}" for key, shard in self.stream_shards)
         options = self._core.options
         group = "" if options.mode == "realtime" else f" in group {options.group!r}"
-        return f"<{type(self).__name__} {options.mode} {brief(shards)}{group}>"
+        return f"<{type(self).__name__} {options.mode} {display.brief(shards)}{group}>"
 
 
 class ReplayMembers:

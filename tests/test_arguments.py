@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
@@ -198,3 +199,54 @@ def test_whether_a_bar_is_shown_is_true_false_or_left_out(
     with pytest.raises(errors.ConfigError, match=f"progress={progress!r}: give True or False"):
         methodcaller(method, progress=progress)(ticks)
     methodcaller(method, progress=None)(ticks)
+
+
+@pytest.mark.parametrize("pattern", [5, ["a"], b"a*"])
+async def test_a_catalog_is_asked_for_by_a_pattern_of_text(url: str, pattern: Any) -> None:
+    said = re.escape(f"catalog({pattern!r}): give a glob pattern as text, such as 'app:*'")
+    with ss.connect(url) as streamer, pytest.raises(errors.ConfigError, match=said):
+        streamer.catalog(pattern)
+    async with ss.connect_async(url) as awaiting:
+        with pytest.raises(errors.ConfigError, match=said):
+            await awaiting.catalog(pattern)
+
+
+# What looks like a container.
+
+
+def test_a_blocking_streamer_says_that_its_catalog_knows_the_keys(streamer: ss.Streamer) -> None:
+    with pytest.raises(TypeError, match=r"catalog\(\)"):
+        "ticks" in streamer  # noqa: B015
+    with pytest.raises(TypeError, match=r"catalog\(\)"):
+        list(streamer)
+
+
+async def test_an_awaiting_streamer_says_that_its_catalog_knows_the_keys(url: str) -> None:
+    async with ss.connect_async(url) as streamer:
+        with pytest.raises(TypeError, match=r"await streamer\.catalog\(\)"):
+            "ticks" in streamer  # noqa: B015
+        with pytest.raises(TypeError, match=r"await streamer\.catalog\(\)"):
+            list(streamer)
+
+
+async def test_a_plain_loop_over_an_awaiting_stream_says_async_for(url: str) -> None:
+    async with ss.connect_async(url) as streamer:
+        with pytest.raises(TypeError, match="async for"):
+            list(streamer["ticks"])
+        with pytest.raises(TypeError, match="async for"):
+            for _ in streamer["ticks"].first(1):
+                pass
+
+
+async def test_a_connection_that_is_not_awaited_yet_says_so(url: str) -> None:
+    connecting = ss.connect_async(url)
+    said = r"await it first, as in streamer = await connect_async\(\.\.\.\), or use async with"
+    with pytest.raises(TypeError, match=said):
+        connecting["a"]
+    for name in ("stream", "catalog", "close"):
+        with pytest.raises(AttributeError, match=said):
+            getattr(connecting, name)
+        assert not hasattr(connecting, name)
+    assert not hasattr(connecting, "_repr_html_")
+    async with connecting as streamer:
+        assert await streamer["a"].count() == 0
