@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import aclosing, suppress
 from math import inf
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack
+from typing import Any, Literal, NoReturn, Self, Unpack
 
 import pyarrow as pa
 
 from seastream_nb import portal
-from seastream_nb.builders import StreamBuilders, stream_query
+from seastream_nb.builders import StreamBuilders, catalog_pattern, stream_query
+from seastream_nb.checks import message_count
 from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint, StreamerEndpoint
 from seastream_nb.errors import StreamEnded
 from seastream_nb.export.exporting import to_parquet
@@ -23,7 +24,7 @@ from seastream_nb.facade import (
     ConsumerMembers,
     ProducerMembers,
     ReplayMembers,
-    require_count,
+    StreamerMembers,
     wait_until,
 )
 from seastream_nb.file.exporting import to_ss
@@ -32,7 +33,6 @@ from seastream_nb.leaving import AsyncBlock, noted_on
 from seastream_nb.listing import Catalog
 from seastream_nb.members import awaiting, awaiting_call, awaiting_iter
 from seastream_nb.message import Message, Payload
-from seastream_nb.notebook import display
 from seastream_nb.notebook.browse.browsing import browse
 from seastream_nb.notebook.browse.view import AsyncBrowser
 from seastream_nb.notebook.live.view import AsyncLiveView, live
@@ -46,6 +46,11 @@ from seastream_nb.resending import replay_to
 from seastream_nb.stream import StreamCore
 from seastream_nb.streamer import Target, open_streamer
 from seastream_nb.times import When
+
+_NOT_YET = (
+    "this is a connection to be made: await it first, as in "
+    "streamer = await connect_async(...), or use async with"
+)
 
 
 def connect_async(target: Target = None, /, **options: Unpack[ConnectKwargs]) -> Connecting:
@@ -69,6 +74,12 @@ class Connecting:
     async def _connect(self) -> AsyncStreamer:
         return AsyncStreamer(await bridge(self._opening()))
 
+    def __getitem__(self, key: object) -> NoReturn:
+        raise TypeError(_NOT_YET)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"no {name!r} yet: {_NOT_YET}")
+
     def __await__(self) -> Generator[Any, None, AsyncStreamer]:
         return self._connect().__await__()
 
@@ -87,25 +98,14 @@ class Connecting:
             await self._streamer.close()
 
 
-class AsyncStreamer(AsyncBlock):
+class AsyncStreamer(StreamerMembers, AsyncBlock):
     """A connection to a place that holds streams. Any thread may use it."""
 
-    def __init__(self, core: StreamerEndpoint) -> None:
-        self._core = core
-
-    @property
-    def url(self) -> str:
-        """Where this is connected, with the password as `***`."""
-        return self._core.url
-
-    @property
-    def partial(self) -> pa.Table | None:
-        """What the last interrupted whole-frame terminal had read."""
-        return self._core.partial
+    _catalog = "await streamer.catalog()"
 
     async def catalog(self, pattern: str | None = None) -> Catalog:
         """The streams there are, or those whose key matches a glob pattern."""
-        return Catalog(self.url, await bridge(self._core.catalog(pattern)))
+        return Catalog(self.url, await bridge(self._core.catalog(catalog_pattern(pattern))))
 
     def stream(self, *keys: str | bytes) -> AsyncStream:
         """An `AsyncStream` over these keys, merged in time order; a missing one is empty."""
@@ -161,12 +161,6 @@ class AsyncStreamer(AsyncBlock):
     async def _leave(self, error: BaseException | None) -> None:
         await self.close()
 
-    def __repr__(self) -> str:
-        return display.streamer_text(type(self).__name__, self._core)
-
-    def _ipython_key_completions_(self) -> list[str]:
-        return portal.run(self._core.completions())
-
 
 class AsyncStream(StreamBuilders):
     """One immutable query over past and live messages; see the builders and terminals."""
@@ -203,6 +197,9 @@ class AsyncStream(StreamBuilders):
 
     def __aiter__(self) -> AsyncIterator[Message]:
         return self.messages()
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError("messages of an AsyncStream are waited for: async for message in stream")
 
     def replay(self, *, speed: float | None = 1.0) -> AsyncReplay:
         """The messages again, at their original pace times `speed`, shards merged.
@@ -352,7 +349,7 @@ class AsyncConsumer(ConsumerMembers, AsyncBlock):
         Raises:
             ConnectError, ServerError, StreamEnded, ConsumerClosed: as `next`; nothing is lost.
         """
-        require_count("n", n)
+        n = message_count(f"n={n!r}", n)
         until = wait_until(timeout)
         self._core.ride()
         if len(self._core.inbox) < n:
@@ -370,8 +367,9 @@ class AsyncConsumer(ConsumerMembers, AsyncBlock):
         Raises:
             ConnectError, ServerError, StreamEnded, ConsumerClosed: as `next`; nothing is lost.
         """
-        most = inf if max_messages is None else max_messages
-        require_count("max_messages", max_messages or 0)
+        most = inf
+        if max_messages is not None:
+            most = message_count(f"max_messages={max_messages!r}", max_messages)
         until = wait_until(timeout)
         self._core.ride()
         if len(self._core.inbox) < most:

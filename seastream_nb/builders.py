@@ -162,6 +162,17 @@ def stream_query(keys: tuple[str | bytes, ...], zone: str) -> Query:
     return Query(keys=tuple(dict.fromkeys(map(key_bytes, keys))), zone=zone)
 
 
+def catalog_pattern(pattern: str | None) -> str | None:
+    """The glob pattern of a catalog; None for all streams.
+
+    Raises:
+        ConfigError: it is no text.
+    """
+    if pattern is None or isinstance(pattern, str):
+        return pattern
+    raise ConfigError(f"catalog({pattern!r}): give a glob pattern as text, such as 'app:*'")
+
+
 Streams = TypeVar("Streams", bound=StreamBuilders)
 
 
@@ -185,7 +196,7 @@ def merge(*streams: Streams, silent: Silence = "skip", patience: Duration = 1.0)
     """
     kinds = {type(stream) for stream in streams}
     if len(kinds) != 1 or not issubclass(kind := kinds.pop(), StreamBuilders):
-        raise TypeError("merge() takes streams: all blocking, or all awaiting")
+        raise TypeError("merge() takes streams, as in merge(a, b): all blocking, or all awaiting")
     named("silent", silent, one_of("wait", "skip"))
     cores = [stream._core for stream in streams]
     keys = tuple(dict.fromkeys(key for core in cores for key in core.query.keys))

@@ -16,7 +16,7 @@ import numpy as np
 
 from seastream_nb.errors import ConfigError
 from seastream_nb.keys import key_bytes
-from seastream_nb.quantities import parse_duration, parse_size
+from seastream_nb.quantities import MAX_I64, parse_duration, parse_size, whole
 from seastream_nb.times import Fixed, Instant, parse_when
 from seastream_nb.url import Secret
 
@@ -66,11 +66,32 @@ def number_from(least: int) -> Check:
     """A whole number, `least` or more."""
 
     def check(value: Any) -> int:
-        if type(value) is int and value >= least:
-            return value
+        number = whole(value)
+        if number is not None and number >= least:
+            return number
         raise ConfigError(f"give a whole number, {least} or more")
 
     return check
+
+
+def message_count(said: str, count: Any) -> int:
+    """How many messages are meant; what is more than Arrow can count means all.
+
+    Raises:
+        ConfigError: with what was said, such as "first(-1)".
+    """
+    number = whole(count)
+    if number is None or number < 0:
+        raise ConfigError(f"{said}: give a number of messages, 0 or more")
+    return min(number, MAX_I64)
+
+
+def shard_number(given: Any) -> int:
+    """The number of a shard."""
+    shard = whole(given)
+    if shard is None or shard < 0:
+        raise ConfigError(f"shard({given!r}): a shard is a number, 0 or more")
+    return shard
 
 
 def text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The plain members of producers, consumers and replays: on both facades, they never wait."""
+"""The plain members of what both facades give, streams apart: they never wait."""
 
 from __future__ import annotations
 
@@ -6,19 +6,52 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import NoReturn
 
 import pyarrow as pa
 
 from seastream_nb import portal
 from seastream_nb.arrow import base_column, base_type, default_columns
-from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint
-from seastream_nb.errors import ConfigError
+from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint, StreamerEndpoint
 from seastream_nb.message import Message, MessageHeader
-from seastream_nb.notebook.display import brief
+from seastream_nb.notebook import display
 from seastream_nb.notebook.replay.view import ReplayControl
-from seastream_nb.quantities import NS_PER_SECOND, Duration, parse_duration
+from seastream_nb.quantities import NS_PER_SECOND, Duration, parse_duration, whole
 from seastream_nb.replay import ReplayCore
 from seastream_nb.rows import Rows, message_rows
+
+
+class StreamerMembers:
+    """What a streamer does without waiting; the server knows which streams there are."""
+
+    _catalog = "catalog()"
+
+    def __init__(self, core: StreamerEndpoint) -> None:
+        self._core = core
+
+    @property
+    def url(self) -> str:
+        """Where this is connected, with the password as `***`."""
+        return self._core.url
+
+    @property
+    def partial(self) -> pa.Table | None:
+        """What the last interrupted whole-frame terminal had read."""
+        return self._core.partial
+
+    # Without these two, Python would ask for the streams 0, 1, 2 and so on.
+
+    def __contains__(self, key: object) -> NoReturn:
+        raise TypeError(f"whether there is a stream, only asking tells: {key!r} in {self._catalog}")
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(f"which streams there are, only asking tells: loop over {self._catalog}")
+
+    def __repr__(self) -> str:
+        return display.streamer_text(type(self).__name__, self._core)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return portal.run(self._core.completions())
 
 
 class ProducerMembers:
@@ -75,7 +108,7 @@ class ConsumerMembers:
         Raises:
             ConfigError: the consumer was not created on this stream.
         """
-        self._core.assign(key, shard)
+        self._core.assign(key, _shard(shard))
 
     def unassign(self, key: str | bytes, shard: int) -> None:
         """Stop reading this shard, from the next seek, rewind or return to the group on.
@@ -83,7 +116,7 @@ class ConsumerMembers:
         Raises:
             ConfigError: the shard is not assigned.
         """
-        self._core.unassign(key, shard)
+        self._core.unassign(key, _shard(shard))
 
     def ack(self, message: Message | MessageHeader) -> None:
         """Mark a message as done, for a later commit; in realtime mode nothing comes of it.
@@ -135,7 +168,7 @@ class ConsumerMembers:
         shards = ", ".join(f"{key}:{shard}" for key, shard in self.stream_shards)
         options = self._core.options
         group = "" if options.mode == "realtime" else f" in group {options.group!r}"
-        return f"<{type(self).__name__} {options.mode} {brief(shards)}{group}>"
+        return f"<{type(self).__name__} {options.mode} {display.brief(shards)}{group}>"
 
 
 class ReplayMembers:
@@ -219,11 +252,7 @@ def wait_until(timeout: Duration | None) -> float | None:
     return time.monotonic() + seconds
 
 
-def require_count(name: str, count: int) -> None:
-    """Refuse what is no number of messages.
-
-    Raises:
-        ConfigError: naming the argument.
-    """
-    if type(count) is not int or count < 0:
-        raise ConfigError(f"{name}={count!r}: give a number of messages, 0 or more")
+def _shard(given: int) -> int:
+    """The int of a shard out of a frame; anything else is left to be refused."""
+    shard = whole(given)
+    return given if shard is None else shard

@@ -20,6 +20,7 @@ from seastream_nb.query import Query
 from seastream_nb.rows import Rows
 
 _ABSENT = re.compile(r"FieldRef\.Name\((.*?)\)")
+_NO_BOOL = re.compile(r"must evaluate to bool.* evaluates to (\S+)$", re.DOTALL)
 _ROW = "__row"
 
 
@@ -106,6 +107,16 @@ class Shaper:
                     self._absent.add(name)
                     column = pa.nulls(len(rows))
                 table = table.append_column(name, column)
+            except pa.ArrowTypeError as error:
+                found = _NO_BOOL.search(str(error))
+                if found is None:
+                    raise ConfigError(f"where({self.query.condition}): {error}") from error
+                if found[1] == "null":  # a column of which this page has no value
+                    return np.arange(0)
+                raise ConfigError(
+                    f"where({self.query.condition}): it is {found[1]}, and must be true or false, "
+                    "as pc.field('price') > 100 is"
+                ) from error
             except pa.ArrowNotImplementedError as error:
                 raise ConfigError(f"where({self.query.condition}): {error}") from error
 

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from seastream_nb.errors import ConfigError, Unsupported
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
     import polars as pl
 
@@ -158,12 +157,18 @@ def to_polars(table: pa.Table) -> pl.DataFrame:
     return pl.DataFrame(table)
 
 
-def to_duckdb(
-    table: pa.Table, con: duckdb.DuckDBPyConnection | None = None
-) -> duckdb.DuckDBPyRelation:
-    """A DuckDB relation over the table."""
+def duckdb_connection(con: Any) -> Any:
+    """What DuckDB makes relations with: a connection, or the module for its default one.
+
+    Raises:
+        ConfigError: it is something else, such as the name of a file.
+    """
     try:
         import duckdb
     except ImportError:
         raise Unsupported("to_duckdb() needs DuckDB: pip install 'seastream-nb[sql]'") from None
-    return (con or duckdb).from_arrow(table)
+    if con is None or con is duckdb:
+        return duckdb
+    if not isinstance(con, duckdb.DuckDBPyConnection):
+        raise ConfigError(f"con={con!r}: give a DuckDB connection, as duckdb.connect() makes")
+    return con

@@ -91,6 +91,7 @@ class ConnectOptions:
         Raises:
             ConfigError: an unknown name, or a value that cannot be meant.
         """
+        require_options(given)
         values = _checked("connection option", given, _CONNECT)
         if values.get("tls_key") is not None and values.get("tls_cert") is None:
             raise ConfigError("tls_key needs tls_cert, the certificate that it is the key of")
@@ -219,6 +220,21 @@ def require_known(what: str, name: str, known: Iterable[str]) -> None:
     raise ConfigError(f"unknown {what} {name!r}: {hint}")
 
 
+def require_options(given: Iterable[str]) -> None:
+    """Refuse what is no option of a connection.
+
+    Raises:
+        ConfigError: naming the nearest option, or where a part of the target belongs.
+    """
+    for name in given:
+        if name in _TARGET:
+            raise ConfigError(
+                f"unknown connection option {name!r}: it is said in the target, as in "
+                "connect('redis://localhost:6379')"
+            )
+        require_known("connection option", name, _CONNECT)
+
+
 def _checked(what: str, given: Mapping[str, Any], checks: Mapping[str, Check]) -> dict[str, Any]:
     for name in given:
         require_known(what, name, checks)
@@ -258,6 +274,8 @@ _CONNECT: Mapping[str, Check] = {
     "end_with_eos": checks.flag,
     "loopback": checks.flag,
 }
+# What other libraries take apart.
+_TARGET = frozenset({"target", "url", "uri", "address", "host", "port", "path"})
 _PRODUCER: Mapping[str, Check] = {
     "sharder": or_none(_sharder),
     "idempotent": checks.flag,

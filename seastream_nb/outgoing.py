@@ -21,6 +21,7 @@ from seastream_nb.encoding import is_text, json_rows
 from seastream_nb.endpoints import ProducerEndpoint
 from seastream_nb.errors import ConfigError, QueueFull
 from seastream_nb.options import ConnectOptions
+from seastream_nb.quantities import whole
 from seastream_nb.receipt import PendingReceipt
 from seastream_nb.times import Fixed, Instant, parse_when
 
@@ -76,7 +77,8 @@ class FrameMessages:
         self._frame = frame
         self._column = (column or "payload") if encoding == "raw" else None
         self._timestamp = timestamp
-        self._shard = shard
+        number = whole(shard)
+        self._shard = shard if number is None else number
 
     def rows(self, options: ConnectOptions) -> Iterator[Row]:
         """Payload, tick and shard of each row.

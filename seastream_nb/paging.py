@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from seastream_nb.errors import ConfigError
+from seastream_nb.quantities import whole
 
 PAGE_BYTES = 64 * 2**20
 
@@ -55,14 +56,18 @@ class Pager:
         return table.slice(0, rows).combine_chunks().to_batches()[0]
 
 
-def check_page_size(page_size: int | None) -> None:
-    """Refuse what is no number of rows.
+def check_page_size(page_size: int | None) -> int | None:
+    """The rows of a page; None for as many as are read together.
 
     Raises:
         ConfigError: naming the value.
     """
-    if page_size is not None and (type(page_size) is not int or page_size < 1):
+    if page_size is None:
+        return None
+    rows = whole(page_size)
+    if rows is None or rows < 1:
         raise ConfigError(f"page_size={page_size!r}: give a number of rows, 1 or more")
+    return rows
 
 
 def cut(batch: pa.RecordBatch, max_bytes: int) -> list[pa.RecordBatch]:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from seastream_nb import portal
+from seastream_nb.checks import flag, named, or_none
 from seastream_nb.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Progress:
     """A tqdm bar over the time range of a reading, with what was read and how fast."""
 
     def __init__(self, reading: Counted, wanted: bool | None) -> None:
+        named("progress", wanted, or_none(flag))
         self._reading = reading
         self._shown = watched() if wanted is None else wanted
         self._started = time.monotonic()

@@ -5,9 +5,11 @@ Text is read with exact arithmetic, so "0.1s" is 100,000,000 ns and nothing near
 
 from __future__ import annotations
 
+import operator
 import re
 from datetime import timedelta
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +44,20 @@ _DURATION = re.compile(
     re.ASCII,
 )
 _SIZE = re.compile(rf"({_NUMBER}) ?(?:([kmgt])(i?))?b?", re.ASCII | re.IGNORECASE)
+
+
+def whole(value: Any) -> int | None:
+    """The int that an integer of any library stands for; None for what is none, as a bool.
+
+    >>> whole(3), whole(np.uint64(2**63)), whole(True), whole(2.0)
+    (3, 9223372036854775808, None, None)
+    """
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 def parse_duration(value: Duration) -> int:
@@ -113,10 +129,8 @@ def parse_size(value: Size) -> int:
     Raises:
         ConfigError: it cannot be read, or is not between 1 byte and 2**63 - 1.
     """
-    size = 0
-    if isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64):
-        size = int(value)
-    elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+    size = whole(value) or 0
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         number, prefix, binary = match.groups()
         power = "kmgt".index(prefix.lower()) + 1 if prefix else 0
         size = int(Fraction(number) * (1024 if binary else 1000) ** power)

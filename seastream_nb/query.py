@@ -13,11 +13,12 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from seastream_nb.checks import message_count, shard_number
 from seastream_nb.errors import ConfigError
-from seastream_nb.keys import FIRST_ID, LAST_ID, EntryId
+from seastream_nb.keys import FIRST_ID, LAST_ID, EntryId, key_bytes
 from seastream_nb.message import Origin
 from seastream_nb.payload import Decode
-from seastream_nb.quantities import parse_duration
+from seastream_nb.quantities import parse_duration, whole
 from seastream_nb.times import (
     Edge,
     Fixed,
@@ -133,15 +134,15 @@ class Query:
         """Entries of a window that ends now."""
         return self._narrowed(window_ns=(*self.window_ns, parse_duration(duration)))
 
-    def head(self, count: int) -> Query:
-        """The first `count` messages."""
-        return self._counted("first", count)
+    def head(self, count: int, *, method: str = "first") -> Query:
+        """The first `count` messages; `method` is the one that was called."""
+        return self._counted("first", message_count(f"{method}({count!r})", count))
 
-    def tail(self, count: int | float | str | timedelta) -> Query:
+    def tail(self, count: int | float | str | timedelta, *, method: str = "last") -> Query:
         """The last `count` messages, or with a duration a window ending now."""
-        if isinstance(count, int) and not isinstance(count, bool):
-            return self._counted("last", count)
-        return self.within(count)
+        if whole(count) is None:
+            return self.within(count)
+        return self._counted("last", message_count(f"{method}({count!r})", count))
 
     def sampled(self, count: int) -> Query:
         """The same question, when `count` messages will be enough of an answer."""
@@ -149,12 +150,9 @@ class Query:
 
     def shard(self, *shards: int) -> Query:
         """Entries of these shards only."""
-        for shard in shards:
-            if type(shard) is not int or shard < 0:
-                raise ConfigError(f"shard({shard!r}): a shard is a number, 0 or more")
         if not shards:
             raise ConfigError("shard() needs at least one number")
-        chosen = frozenset(shards)
+        chosen = frozenset(map(shard_number, shards))
         return self._narrowed(shards=chosen if self.shards is None else self.shards & chosen)
 
     def tz(self, zone: Any) -> Query:
@@ -167,10 +165,12 @@ class Query:
 
     def contains(self, needle: str | bytes, field: str | bytes | None) -> Query:
         """Entries whose raw bytes hold `needle`."""
-        if not needle:
+        if not needle or not isinstance(needle, str | bytes):
             raise ConfigError(f"contains({needle!r}): give text or bytes to look for")
-        name = field.encode() if isinstance(field, str) else field
-        wanted = Contains(needle=needle.encode() if isinstance(needle, str) else needle, field=name)
+        if field is not None and not isinstance(field, str | bytes):
+            raise ConfigError(f"field={field!r}: give the name of one field")
+        name = None if field is None else key_bytes(field)
+        wanted = Contains(needle=key_bytes(needle), field=name)
         return self._narrowed(containing=(*self.containing, wanted))
 
     def where(self, expression: Any) -> Query:
@@ -213,8 +213,6 @@ class Query:
         return replace(self, **changes)
 
     def _counted(self, which: str, count: int) -> Query:
-        if type(count) is not int or count < 0:
-            raise ConfigError(f"{which}({count!r}): give a number of messages, 0 or more")
         if self.first is not None or self.last is not None:
             raise ConfigError(f"{self._count_text()} is set already")
         return replace(self, first=count) if which == "first" else replace(self, last=count)

@@ -76,7 +76,8 @@ def replay_to(  # noqa: D417 - the first one is the facade's self
 
     Args:
         target: a `Producer`, or the URL of a stream: `redis://host/key`, `redis://host/db/key`.
-            Without a key, streams keep theirs.
+            Without a key, streams keep theirs. Of a file, its path will do; it is made where
+            there is none.
         speed: as of `replay`; None sends as fast as can be.
         timestamps: "original" keeps the ids; "now" lets the target give new ones.
         progress: whether to show a bar; left out, where somebody watches.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 from seastream_nb.errors import ConfigError
+from seastream_nb.quantities import whole
 
 
 class RoundRobinSharder:
@@ -75,6 +76,7 @@ class KeyHashSharder:
 
 
 def _shards(n: int) -> int:
-    if type(n) is not int or n < 1:
+    shards = whole(n)
+    if shards is None or shards < 1:
         raise ConfigError(f"a sharder over {n!r} shards: give a number, 1 or more")
-    return n
+    return shards

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from seastream_nb import checks, guard, interchange
 from seastream_nb.backend import RangeSource, StreamInfo
-from seastream_nb.checks import named
+from seastream_nb.checks import message_count, named
 from seastream_nb.errors import ConfigError, StreamError
 from seastream_nb.following import SAMPLE, Following
 from seastream_nb.frame import Shaper
@@ -111,7 +111,10 @@ class StreamCore(GroupTerminals):
         self, con: duckdb.DuckDBPyConnection | None = None, *, progress: bool | None = None
     ) -> duckdb.DuckDBPyRelation:
         """A DuckDB relation over one Arrow table (extra `sql`)."""
-        return interchange.to_duckdb(await self.to_arrow(progress=progress), con)
+        relations = interchange.duckdb_connection(con)
+        table = await self.to_arrow(progress=progress)
+        relation: duckdb.DuckDBPyRelation = relations.from_arrow(table)
+        return relation
 
     async def count(self, *, progress: bool | None = None) -> int:
         """How many rows `to_arrow()` would have; the range is read, not kept."""
@@ -126,11 +129,11 @@ class StreamCore(GroupTerminals):
 
     async def head(self, n: int = 5) -> pd.DataFrame:
         """The first `n` rows of the range, with their ids."""
-        return await self._preview("first", n)
+        return await self._preview("head", n)
 
     async def tail(self, n: int = 5) -> pd.DataFrame:
         """The last `n` rows of the range, with their ids."""
-        return await self._preview("last", n)
+        return await self._preview("tail", n)
 
     async def rate(
         self, every: Any = None, *, exact: bool = True, progress: bool | None = None
@@ -165,7 +168,7 @@ class StreamCore(GroupTerminals):
         self, page_size: int | None = None
     ) -> tuple[pa.Schema, AsyncGenerator[pa.RecordBatch, None]]:
         """The fixed schema, and the batches that follow it."""
-        check_page_size(page_size)
+        page_size = check_page_size(page_size)
         pinned = await self.pinned()
         shaper = await self.fixed_shaper(pinned)
         reading = Reading(self.source, self.query, pinned)
@@ -207,7 +210,7 @@ class StreamCore(GroupTerminals):
             ConfigError: such as a snapshot, which has an end.
             DecodeError: naming the entry and the column.
         """
-        check_page_size(page_size)
+        page_size = check_page_size(page_size)
         zero = type(max_wait) in (int, float) and not max_wait
         patience = 0 if zero else parse_duration(max_wait)
         if self.query.pinned is not None:
@@ -271,14 +274,16 @@ class StreamCore(GroupTerminals):
         table = shaper.table(parts)
         return table, self._facts(reading)
 
-    async def _preview(self, which: str, n: int) -> pd.DataFrame:
+    async def _preview(self, method: str, n: int) -> pd.DataFrame:
         query = self.query
         if query.first is None and query.last is None:
-            preview = query.head(n) if which == "first" else query.tail(n)
+            count = query.head if method == "head" else query.tail
+            preview = count(n, method=method)
             table, facts = await self.on(preview).collect(False, with_id=True)
         else:
+            n = message_count(f"{method}({n!r})", n)
             table, facts = await self.collect(False, with_id=True)
-            table = table.slice(0, n) if which == "first" else table.slice(max(0, len(table) - n))
+            table = table.slice(0, n) if method == "head" else table.slice(max(0, len(table) - n))
             facts["rows"] = len(table)
         return interchange.to_pandas(table, facts)
 

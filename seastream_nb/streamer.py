@@ -16,7 +16,7 @@ from seastream_nb import server
 from seastream_nb.endpoints import StreamerEndpoint
 from seastream_nb.errors import ConfigError, StreamError, Unsupported
 from seastream_nb.file.streamer import FileStreamer
-from seastream_nb.options import ConnectOptions, require_known
+from seastream_nb.options import ConnectOptions, require_known, require_options
 from seastream_nb.redis.opening import Address
 from seastream_nb.redis.streamer import RedisStreamer
 from seastream_nb.stdio.streamer import StdioStreamer
@@ -110,6 +110,7 @@ def _understood(
     Raises:
         ConfigError, StreamUrlError, Unsupported: what cannot be meant, or not yet.
     """
+    require_options(given)
     text, found = resolve_target(target, given)
     options = ConnectOptions.make(found, default_now=os.environ.get("SEASTREAM_NOW") or None)
     uri = None if text == EMBEDDED else StreamerUri.parse(text)

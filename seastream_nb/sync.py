@@ -14,7 +14,8 @@ from typing import Literal, Self, Unpack
 import pyarrow as pa
 
 from seastream_nb import portal
-from seastream_nb.builders import StreamBuilders, stream_query
+from seastream_nb.builders import StreamBuilders, catalog_pattern, stream_query
+from seastream_nb.checks import message_count
 from seastream_nb.endpoints import ConsumerEndpoint, ProducerEndpoint, StreamerEndpoint
 from seastream_nb.errors import QueueFull, StreamEnded
 from seastream_nb.export.exporting import to_parquet
@@ -22,7 +23,7 @@ from seastream_nb.facade import (
     ConsumerMembers,
     ProducerMembers,
     ReplayMembers,
-    require_count,
+    StreamerMembers,
     wait_until,
 )
 from seastream_nb.file.exporting import to_ss
@@ -31,7 +32,6 @@ from seastream_nb.leaving import Block
 from seastream_nb.listing import Catalog
 from seastream_nb.members import blocking, blocking_call, blocking_iter
 from seastream_nb.message import Message, Payload, payload_bytes
-from seastream_nb.notebook import display
 from seastream_nb.notebook.browse.browsing import browse
 from seastream_nb.notebook.browse.view import Browser
 from seastream_nb.notebook.live.view import LiveView, live
@@ -65,25 +65,12 @@ def connect(target: Target = None, /, **options: Unpack[ConnectKwargs]) -> Strea
     return Streamer(portal.run(opening))
 
 
-class Streamer(Block):
+class Streamer(StreamerMembers, Block):
     """A connection to a place that holds streams. Any thread may use it."""
-
-    def __init__(self, core: StreamerEndpoint) -> None:
-        self._core = core
-
-    @property
-    def url(self) -> str:
-        """Where this is connected, with the password as `***`."""
-        return self._core.url
-
-    @property
-    def partial(self) -> pa.Table | None:
-        """What the last interrupted whole-frame terminal had read."""
-        return self._core.partial
 
     def catalog(self, pattern: str | None = None) -> Catalog:
         """The streams there are, or those whose key matches a glob pattern."""
-        return Catalog(self.url, portal.run(self._core.catalog(pattern)))
+        return Catalog(self.url, portal.run(self._core.catalog(catalog_pattern(pattern))))
 
     def stream(self, *keys: str | bytes) -> Stream:
         """A `Stream` over these keys, merged in time order; a missing one is empty."""
@@ -136,12 +123,6 @@ class Streamer(Block):
 
     def _leave(self, error: BaseException | None) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        return display.streamer_text(type(self).__name__, self._core)
-
-    def _ipython_key_completions_(self) -> list[str]:
-        return portal.run(self._core.completions())
 
 
 class Stream(StreamBuilders):
@@ -337,7 +318,7 @@ class Consumer(ConsumerMembers, Block):
         Raises:
             ConnectError, ServerError, StreamEnded, ConsumerClosed: as `next`; nothing is lost.
         """
-        require_count("n", n)
+        n = message_count(f"n={n!r}", n)
         until = wait_until(timeout)
         self._core.ride()
         if len(self._core.inbox) < n:
@@ -355,8 +336,9 @@ class Consumer(ConsumerMembers, Block):
         Raises:
             ConnectError, ServerError, StreamEnded, ConsumerClosed: as `next`; nothing is lost.
         """
-        most = inf if max_messages is None else max_messages
-        require_count("max_messages", max_messages or 0)
+        most = inf
+        if max_messages is not None:
+            most = message_count(f"max_messages={max_messages!r}", max_messages)
         until = wait_until(timeout)
         self._core.ride()
         if len(self._core.inbox) < most:

@@ -28,6 +28,7 @@ def opened_at(
         "message_field": options.message_field,
         "timestamp_format": options.timestamp_format,
         "timeout": options.timeout,
+        "create": "if_missing",  # as a server makes a stream that is sent to
     }
     return _connected(lambda: open_streamer(url, given), key)
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 import zoneinfo
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from enum import Enum
 from numbers import Number
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -35,7 +36,19 @@ class Stamped(Protocol):
         """Where it stands."""
 
 
-When = str | bytes | date | np.datetime64 | EntryId | Stamped
+class ArrowTime(Protocol):
+    """A timestamp of Arrow, such as a cell of a table."""
+
+    @property
+    def value(self) -> int | None:
+        """How many of its unit since the epoch."""
+
+    @property
+    def type(self) -> Any:
+        """Its unit, and maybe a time zone."""
+
+
+When = str | bytes | date | np.datetime64 | ArrowTime | EntryId | Stamped
 
 
 class Edge(Enum):
@@ -94,6 +107,9 @@ _CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.(\d{1,9}))?)?"
 _FIXED_OFFSET = re.compile(_OFFSET, re.ASCII)
 _TIME_OF_DAY = re.compile(_CLOCK, re.ASCII)
 _ISO_TIME = re.compile(rf"\d{{4}}-\d\d-\d\d(?:[T ]{_CLOCK}(?:Z|{_OFFSET})?)?", re.ASCII)
+_BASIC_CLOCK = r"(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d(?:\.(\d{1,9}))?)?"
+_BASIC_TIME = re.compile(rf"\d{{8}}T{_BASIC_CLOCK}(?:Z|{_OFFSET})?", re.ASCII)
+_YEAR = re.compile(r"\d{4}(?:-|$)", re.ASCII)
 _RELATIVE = re.compile(r"(?:now ?)?([+-]) ?(.+)")
 _ENTRY_ID = re.compile(r"\d{5,}|\d+-\d+", re.ASCII)
 _DATE_OR_ID = re.compile(r"\d{4}(-(0[1-9]|1[0-2])|(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01]))?", re.ASCII)
@@ -125,6 +141,9 @@ def parse_when(value: When, *, tz: str | tzinfo = "UTC") -> Moment:
     entry_id = value if isinstance(value, EntryId) else getattr(value, "entry_id", None)
     if isinstance(entry_id, EntryId):
         return Fixed(entry_id)
+    # Who holds one has imported Arrow; reading times does not.
+    if isinstance(value, getattr(sys.modules.get("pyarrow"), "TimestampScalar", ())):
+        return Fixed(_read_iso(_arrow_text(value), zone))
     raise _never_a_time(value)
 
 
@@ -159,6 +178,12 @@ def _read_id(text: str) -> EntryId:
         raise ConfigError(str(error)) from error
 
 
+def _arrow_text(value: Any) -> str:
+    text = _iso_text(np.datetime64(value.value, value.type.unit))
+    # With a zone, Arrow counts in UTC.
+    return f"{text}Z" if value.value is not None and value.type.tz else text
+
+
 def _iso_text(value: date | np.datetime64) -> str:
     if isinstance(value, date):
         return value.isoformat()
@@ -166,11 +191,13 @@ def _iso_text(value: date | np.datetime64) -> str:
         return "NaT"
     # numpy writes down to the unit, months as "2026-11": complete it, and keep nine digits.
     text = str(value)
+    if not _YEAR.match(text):
+        return text  # beyond the calendar, and to be quoted as it is
     return (text + "0000-01-01T00:00:00"[len(text) :])[: len("0000-01-01T00:00:00.123456789")]
 
 
 def _read_iso(text: str, zone: tzinfo) -> Instant:
-    match = _ISO_TIME.fullmatch(text)
+    match = _ISO_TIME.fullmatch(text) or _BASIC_TIME.fullmatch(text)
     if match is None:
         raise ConfigError(
             f"{text!r} is no time: write ISO text such as '2026-11-23T02:10Z', '-10m', '02:10', "

@@ -115,6 +115,21 @@ def test_without_a_target_the_error_names_the_three_ways(
         connect()
 
 
+@pytest.mark.parametrize("name", ["host", "port", "url", "uri", "target", "address", "path"])
+def test_a_part_of_the_target_that_is_given_as_an_option_shows_a_url(
+    connect: Connect, name: str, url: str
+) -> None:
+    said = rf"option '{name}': .*connect\('redis://localhost:6379'\)"
+    for target in ((), (url,)):
+        with pytest.raises(ss.ConfigError, match=said):
+            connect(*target, **{name: "localhost"})
+
+
+def test_an_unknown_option_is_named_where_no_target_is_either(connect: Connect) -> None:
+    with pytest.raises(ss.ConfigError, match="option 'tiemout': did you mean 'timeout'"):
+        connect(tiemout=5)
+
+
 @pytest.mark.parametrize(
     ("target", "options", "error", "said"),
     [

@@ -286,10 +286,9 @@ def test_what_is_said_before_merging_is_refused(
         pytest.raises(ss.errors.ConfigError, match="timestamp_format"),
     ):
         ss.merge(a, ns["a"])
-    with pytest.raises(TypeError, match="takes streams"):
-        ss.merge()
-    with pytest.raises(TypeError, match="takes streams"):
-        ss.merge(a, "b")  # type: ignore[type-var]
+    for streams in ((), (a, "b"), ("t",), ([a, b],)):
+        with pytest.raises(TypeError, match=r"takes streams, as in merge\(a, b\)"):
+            ss.merge(*streams)  # type: ignore[type-var]
 
 
 def test_it_shows_what_it_is(streamer: ss.Streamer, url: str) -> None:

@@ -209,7 +209,7 @@ def test_what_cannot_be_recorded_is_refused_before_anything_is_written(
     ):
         with pytest.raises(ss.errors.ConfigError):
             stream.record(path, **{"overwrite": True, **options})
-    with pytest.raises(ss.errors.ExportExists):
+    with pytest.raises(ss.errors.ExportExists, match=r"overwrite=True to replace it$"):
         streamer["s"].record(path)
     assert path.read_text() == "thesis"
     with pytest.raises(ss.errors.FileError):

@@ -15,6 +15,7 @@ from tests.test_replay import FIRST_MS, at, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import redis
 
@@ -126,6 +127,22 @@ def test_new_ids_fit_everywhere(streamer: ss.Streamer, client: redis.Redis, url:
     assert client.xlen("s:2") == 6
     assert report.first_id is not None
     assert int(report.first_id.split("-")[0]) > FIRST_MS
+
+
+def test_a_file_that_is_not_there_is_made(
+    streamer: ss.Streamer, client: redis.Redis, tmp_path: Path
+) -> None:
+    fill(client, "s", [0, 1, 2])
+    for path, target in (
+        (tmp_path / "new.ss", f"file://{tmp_path}/new.ss"),
+        (tmp_path / "other.ss", tmp_path / "other.ss"),
+    ):
+        assert streamer["s"].replay_to(target, speed=None).messages == 3
+        with ss.connect(path) as file:
+            assert [each.id for each in file["s"]] == [each.id for each in streamer["s"]]
+    with pytest.raises(ss.errors.FileError, match=r"No such file or directory$"):
+        streamer["s"].replay_to(f"file://{tmp_path}/no/new.ss", speed=None)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["new.ss", "other.ss"]
 
 
 @pytest.mark.parametrize("idempotent", [False, True])

@@ -103,6 +103,7 @@ def failing(guarded: TcpServer, folder: Path) -> dict[str, tuple[tuple[Any, ...]
         "several nodes": ((f"redis://:{CANARY}@{place},b",), {}),
         "cluster": ((f"redis://:{CANARY}@{place}",), {"cluster": True}),
         "unknown option": ((f"redis://:{CANARY}@{place}",), {"tiemout": 5}),
+        "a URL as an option": ((), {"url": f"redis://:{CANARY}@{place}"}),
         "slip in password": ((f"redis://{place}",), {"pasword": CANARY}),
         "wrong value": ((f"redis://{place}",), {"password": CANARY, "db": -1}),
         "wrong type": ((f"redis://{place}",), {"password": CANARY.encode()}),

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 
@@ -78,6 +79,14 @@ ABSOLUTE = [
     (np.datetime64("2026"), utc_ns(2026, 1, 1)),
     (np.datetime64(1_999, "ps"), 1),
     (np.datetime64(-1, "ns"), -1),
+    ("20261123T021003", utc_ns(2026, 11, 23, 2, 10, 3)),
+    ("20261123T0210Z", utc_ns(2026, 11, 23, 2, 10)),
+    ("20261123T021003.123456789+0200", utc_ns(2026, 11, 23, 0, 10, 3) + 123_456_789),
+    (pa.scalar(NOW, pa.timestamp("ns")), NOW),
+    (pa.scalar(NOW, pa.timestamp("ns", "Europe/Berlin")), NOW),
+    (pa.scalar(-1, pa.timestamp("us", "UTC")), -1_000),
+    (pa.scalar(1_700_000_000, pa.timestamp("s")), 1_700_000_000 * SECOND),
+    (pa.scalar(1_700_000_000_001, pa.timestamp("ms")), 1_700_000_000_001 * MS),
 ]
 
 
@@ -95,6 +104,8 @@ def test_an_absolute_time_is_exact_to_the_nanosecond_and_needs_no_now(value, ns)
         datetime(2026, 7, 1, 12),
         pd.Timestamp("2026-07-01T12:00"),
         np.datetime64("2026-07-01T12:00"),
+        pa.scalar(datetime(2026, 7, 1, 12)),
+        "20260701T1200",
     ],
 )
 @pytest.mark.parametrize("tz", ["Europe/Berlin", BERLIN, "+02:00", timezone(timedelta(hours=2))])
@@ -218,7 +229,15 @@ def test_other_types_are_never_a_time(value):
         parse_when(value)
 
 
-@pytest.mark.parametrize("value", [pd.NaT, np.datetime64("NaT"), np.datetime64("NaT", "ns")])
+@pytest.mark.parametrize(
+    "value",
+    [
+        pd.NaT,
+        np.datetime64("NaT"),
+        np.datetime64("NaT", "ns"),
+        pa.scalar(None, pa.timestamp("ns", "UTC")),
+    ],
+)
 def test_a_missing_time_is_refused(value):
     with pytest.raises(ConfigError, match="'NaT' is no time: write ISO text"):
         parse_when(value)
@@ -228,7 +247,8 @@ def test_a_missing_time_is_refused(value):
     "value",
     ["", "yesterday", "0", "999", "2026-11-23T24:00", "2026-11-23T02:60", "2026-11-23T02:10:60",
      "2026-11-23T02:10:03.1234567890", "2026-W48-1", "2026-11-23T02:10+24:00", "2026-11-23x02:10",
-     "25:00", "2:10", "EARLIEST", "\u0662\u0660\u0662\u0666-11-23", np.datetime64("10000-01-01"),
+     "25:00", "2:10", "20261123T24", "20261123T02", "20261123T2400", "20261123 021003",
+     "EARLIEST", "\u0662\u0660\u0662\u0666-11-23", np.datetime64("10000-01-01"),
      np.datetime64("-0001-01-01"), np.datetime64(10**15, "Y")],
 )  # fmt: skip
 def test_what_is_no_time_is_refused_naming_the_accepted_forms(value):
@@ -236,7 +256,16 @@ def test_what_is_no_time_is_refused_naming_the_accepted_forms(value):
         parse_when(value)
 
 
-@pytest.mark.parametrize("text", ["2026-02-29", "2026-13-01", "2026-04-31", "0000-01-01"])
+@pytest.mark.parametrize("text", ["290000-01-01", "10000-01", "-0001-01-01T02:10", "29000000"])
+def test_a_time_beyond_the_calendar_is_quoted_as_it_was_given(text):
+    value = np.datetime64(text)
+    with pytest.raises(ConfigError, match=f"^'{value}' is no time: write"):
+        parse_when(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-02-29", "20260229T021003", "2026-13-01", "2026-04-31", "0000-01-01"]
+)
 def test_a_day_that_the_calendar_lacks_is_refused_with_the_reason(text):
     with pytest.raises(ConfigError, match=rf"'{text}' is no time: .*(day|month|year)"):
         parse_when(text)

@@ -236,7 +236,8 @@ def test_nothing_is_overwritten_unless_asked(
     fill(client, "s", [0])
     path = tmp_path / "s.ss"
     path.write_text("thesis")
-    with pytest.raises(ss.errors.ExportExists):
+    said = r"s\.ss exists already: .* overwrite=True to replace it or resume=True to keep it$"
+    with pytest.raises(ss.errors.ExportExists, match=said):
         streamer["s"].to_ss(path)
     with pytest.raises(ss.errors.FileFormatError):
         streamer["s"].to_ss(path, resume=True)
@@ -248,7 +249,7 @@ def test_nothing_is_overwritten_unless_asked(
         assert streamer["s"].to_ss(path, overwrite=True, resume=resume).messages == 1
         assert len(frames(path)) == 1
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ss.errors.ExportExists):
+    with pytest.raises(ss.errors.ExportExists, match=r"choose another name$"):
         streamer["s"].to_ss(tmp_path / "folder", overwrite=True)
     assert listed(tmp_path) == ["folder", "s.ss"]
 

@@ -64,7 +64,7 @@ async def to_parquet(  # noqa: D417 - the first one is the facade's self
         DecodeError, FileError: naming the entry, or the file.
     """
     named("partition_by", partition_by, or_none(one_of("hour", "day")))
-    named("rows_per_file", rows_per_file, checks.number_from(1))
+    rows_per_file = named("rows_per_file", rows_per_file, checks.number_from(1))
     named("compression", compression, one_of(*COMPRESSIONS))
     export = _Export(stream, Path(path), compression, overwrite=overwrite, resume=resume)
     if partition_by is None and export.path.suffix == SUFFIX:
@@ -92,7 +92,7 @@ class _Export:
             if self._resume and not self._overwrite:
                 return await in_thread(partial(_report_of, self.path))
             if not self._overwrite:
-                raise exists(self.path)
+                raise exists(self.path, replaceable=self.path.is_file(), resumable=True)
         done: list[ExportedFile] = []
 
         async def finished(file: ExportedFile, _: Place) -> None:
@@ -147,7 +147,8 @@ class _Export:
             manifest.require(self._asked, by)
             return ExportReport.of(self.path, manifest.files, complete=manifest.complete)
         if not self._overwrite:
-            raise exists(self.path)
+            ours = manifest is not None
+            raise exists(self.path, replaceable=ours, resumable=finished and not self._resume)
         require_ours(self.path)
         return None
 
@@ -259,7 +260,9 @@ def _report_of(path: Path) -> ExportReport:
     except (pa.ArrowInvalid, OSError) as error:
         raise FileError(f"{path} cannot be read: {error}") from error
     except KeyError:
-        raise ConfigError(f"{path} is no export: choose another name") from None
+        raise ConfigError(
+            f"{path} is no export: choose another name, or give overwrite=True to replace it"
+        ) from None
     return ExportReport(
         path=path,
         messages=rows,

@@ -117,9 +117,15 @@ def named(beside: Path, path: Path, *, overwrite: bool) -> None:
     sync_folder(path.parent)
 
 
-def exists(path: Path) -> ExportExists:
-    """The error for a name that is taken."""
-    return ExportExists(f"{path} exists already: choose another name")
+def exists(path: Path, *, replaceable: bool = False, resumable: bool = False) -> ExportExists:
+    """The error for a name that is taken, with the arguments that the caller has for it.
+
+    >>> print(exists(Path("a.ss"), replaceable=True))
+    a.ss exists already: choose another name, or give overwrite=True to replace it
+    """
+    ways = ", or give overwrite=True to replace it" * replaceable
+    ways += " or resume=True to keep it" * (replaceable and resumable)
+    return ExportExists(f"{path} exists already: choose another name{ways}")
 
 
 def sync_folder(folder: Path) -> None:

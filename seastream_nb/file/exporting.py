@@ -90,7 +90,7 @@ def _there(path: Path, *, overwrite: bool, resume: bool) -> ExportReport | None:
     """The report of a finished export that is there, where it is to be continued."""
     if resume and not overwrite and path.is_file():
         return report_of(path)
-    require_free(path, overwrite=overwrite)
+    require_free(path, overwrite=overwrite, resumable=True)
     return None
 
 

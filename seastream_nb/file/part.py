@@ -154,8 +154,10 @@ class Part:
             target.discard()
 
 
-def require_free(path: Path, *, overwrite: bool) -> None:
+def require_free(path: Path, *, overwrite: bool, resumable: bool = False) -> None:
     """Refuse a name that is taken, or in a folder that is not there.
+
+    `resumable`: the caller could be told to keep what is there.
 
     Raises:
         ExportExists: there is something, and it is not to be overwritten, or is no file.
@@ -165,7 +167,7 @@ def require_free(path: Path, *, overwrite: bool) -> None:
         folder = path.parent
         raise FileError(errno.ENOENT, f"{path} cannot be written: there is no folder {folder}")
     if path.exists() and not (overwrite and path.is_file()):
-        raise exists(path)
+        raise exists(path, replaceable=path.is_file(), resumable=resumable)
 
 
 def _no_export(path: Path) -> ExportExists:

@@ -57,6 +57,11 @@ class Decode:
             self._check_schema(self.schema)
 
     def _check_fields(self) -> None:
+        if self.field is not None and not _is_name(self.field):
+            raise ConfigError(f"field={self.field!r}: give the name of one field")
+        if not all(map(_is_name, self.names)):
+            shown = ", ".join(map(repr, self.names))
+            raise ConfigError(f"fields({shown}): give names of fields, as in fields('a', 'b')")
         if self.kind != "fields" and self.names:
             raise ConfigError(f"field names are for fields(), not for {self.kind}")
         if self.kind == "fields" and self.field is not None:
@@ -90,6 +95,10 @@ class Decode:
             raise ConfigError(f"{where} must be nullable: any entry may lack it")
         if not _is_readable(column.type, as_json=self.kind == "json"):
             raise ConfigError(f"{where}: {self.kind} cannot be read as {column.type}")
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str | bytes)
 
 
 def _repeated(names: Iterable[str | bytes]) -> str | bytes | None:

@@ -60,7 +60,7 @@ class Administration:
         self._require_writable("claiming")
         stream, name, owner = _name("key", key), _name("group", group), _name("consumer", consumer)
         idle_ms = round(1_000 * checks.named("min_idle", min_idle, checks.seconds_or_zero))
-        checks.named("limit", limit, checks.number_from(0))
+        limit = checks.named("limit", limit, checks.number_from(0))
         wanted = None if ids is None else places(ids, stream)
         origins = await self._having(stream, name)
         doing, claimant = f"claiming in {_of(name, stream)}", (name, owner, idle_ms)
@@ -124,7 +124,7 @@ class Administration:
         stream = _name("key", key)
         if (max_len is None) == (before is None):
             raise ConfigError("trim() needs either max_len= or before=")
-        checks.named("max_len", max_len, checks.or_none(checks.number_from(0)))
+        max_len = checks.named("max_len", max_len, checks.or_none(checks.number_from(0)))
         checks.named("exact", exact, checks.flag)
         moment = None if before is None else parse_when(before, tz=self.options.tz)
         origins = await self._existing(stream)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import redis
 
 HOUR = 3_600_000
+BOTH_WAYS = r"exists already: .* overwrite=True to replace it or resume=True to keep it$"
 SCHEMA = pa.schema([("n", pa.int64())])
 
 
@@ -90,6 +91,18 @@ def test_one_file_is_the_stream(
     assert stream.to_parquet(path, resume=True) == report
 
 
+def test_a_file_that_no_export_made_is_kept_unless_it_is_to_be_replaced(
+    streamer: ss.Streamer, client: redis.Redis, tmp_path: Path
+) -> None:
+    fill(client, "s", [0])
+    path = tmp_path / "mine.parquet"
+    pq.write_table(pa.table({"x": [1]}), path)
+    with pytest.raises(ss.errors.ConfigError, match=r"is no export: .* overwrite=True to replace"):
+        streamer["s"].to_parquet(path, resume=True)
+    assert pq.read_table(path)["x"].to_pylist() == [1]
+    assert streamer["s"].to_parquet(path, overwrite=True).messages == 1
+
+
 def test_nothing_is_overwritten_unless_asked(
     streamer: ss.Streamer, client: redis.Redis, tmp_path: Path
 ) -> None:
@@ -97,7 +110,7 @@ def test_nothing_is_overwritten_unless_asked(
     for path in (tmp_path / "s.parquet", tmp_path / "folder"):
         streamer["s"].to_parquet(path)
         fill(client, "s", [client.xlen("s")])
-        with pytest.raises(ss.errors.ExportExists):
+        with pytest.raises(ss.errors.ExportExists, match=BOTH_WAYS):
             streamer["s"].to_parquet(path)
         count = client.xlen("s")
         assert ds.dataset(path).count_rows() == count - 1
@@ -109,8 +122,10 @@ def test_nothing_is_overwritten_unless_asked(
     (tmp_path / "other.part" / "thesis.txt").write_text("x")
     for name in ("mine", "other"):
         for options in ({"overwrite": True}, {"resume": True}, {}):
-            with pytest.raises(ss.errors.ExportExists):
+            with pytest.raises(ss.errors.ExportExists) as caught:
                 streamer["s"].to_parquet(tmp_path / name, **options)
+            if name == "mine":
+                assert "=True" not in str(caught.value)  # neither would help
     assert len(list(tmp_path.rglob("thesis.txt"))) == 2
     assert listed(tmp_path) == ["folder", "mine", "other.part", "s.parquet"]
 

@@ -219,7 +219,7 @@ def test_repair_keeps_the_end_mark_only_at_the_end(tmp_path: Path) -> None:
 def test_repair_never_replaces_a_file(tmp_path: Path) -> None:
     source = written(tmp_path, encoded(numbered(3)))
     target = written(tmp_path, b"precious", "other.ss")
-    with pytest.raises(ss.ExportExists, match=r"other\.ss exists already"):
+    with pytest.raises(ss.ExportExists, match=r"other\.ss exists already: choose another name$"):
         ss.repair(source, target)
     with pytest.raises(ss.ExportExists):
         ss.repair(source, source)
