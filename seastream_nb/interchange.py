@@ -89,6 +89,26 @@ def narrowed(table: pa.Table) -> pa.Table:
     return table
 
 
+def distinctly_named(table: pa.Table) -> pa.Table:
+    """The table with each column's name once, as DuckDB's own frames have them.
+
+    Of names that differ in case only the second is changed too: DuckDB takes them for one.
+
+    >>> distinctly_named(pa.table([[1], [2], [3], [4]], ["n", "N", "n", "n_2"])).column_names
+    ['n', 'N_1', 'n_2', 'n_2_1']
+    """
+    taken: set[str] = set()
+    names = []
+    for name in table.column_names:
+        each, repeated = name, 0
+        while each.lower() in taken:
+            repeated += 1
+            each = f"{name}_{repeated}"
+        taken.add(each.lower())
+        names.append(each)
+    return table.rename_columns(names)
+
+
 def to_pandas(
     table: pa.Table,
     facts: dict[str, str | int | bool],

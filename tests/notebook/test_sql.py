@@ -8,6 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -93,6 +94,40 @@ def test_integers_of_a_result_stay_integers(connected: InteractiveShell) -> None
     frame = run(connected, f"%%stream ticks --sql\n{body}")
     assert frame.p.tolist()[1:] == [START << 16, (START + 1000) << 16]
     assert frame.s[0] == ((START * 3 + 3000) << 16)
+
+
+REPEATED = [
+    "select * from ticks join orders using (symbol) order by ticks.sequence",
+    "select price, price from ticks",
+    "select price as n, price as n, price as n_1 from ticks",
+    "select price as n_1, price as n_1, price as n, price as n, price as n from ticks",
+    'select price as n, price as "N", price as n_1, price as n_1 from ticks',
+]
+
+
+@pytest.mark.parametrize("query", REPEATED)
+def test_columns_of_one_name_are_numbered_as_duckdb_numbers_them(
+    connected: InteractiveShell,
+    ticks: redis.Redis,
+    capsys: pytest.CaptureFixture[str],
+    query: str,
+) -> None:
+    ticks.xadd("orders", {"msg": '{"symbol": "EUR", "price": 7}'})
+    line = "%%stream ticks orders --json --sql --frame"
+    frame = run(connected, f"{line} pandas\n{query}")
+    with duckdb.connect() as con:
+        for key in ("ticks", "orders"):
+            con.register(
+                key, run(connected, f"%%stream {key} --json --sql --frame arrow\nfrom {key}")
+            )
+        names = list(con.sql(query).df().columns)
+    assert list(frame.columns) == names
+    assert len(set(names)) == len(names)
+    assert run(connected, f"{line} polars\n{query}").columns == names
+    assert run(connected, f"{line} arrow\n{query}").column_names == names
+    capsys.readouterr()
+    run(connected, f"{line} pandas --dry-run\n{query}")
+    pd.testing.assert_frame_equal(run(connected, capsys.readouterr().out), frame)
 
 
 def test_times_are_those_of_the_connection(connected: InteractiveShell) -> None:

@@ -180,9 +180,12 @@ def _sql_program(session: Session, given: Given, body: str, calls: list[Call]) -
         f"con.register({key!r}, {assigned(None, [Call('stream', (key,)), *calls])})"
         for key in given.keys
     )
-    result = f"narrowed(con.sql({quoted(body)}).to_arrow_table())"
+    result = f"narrowed(distinctly_named(con.sql({quoted(body)}).to_arrow_table()))"
     lines = [*tables, f"{given.name} = framed({result}, {given.frame!r})"]
-    imports = ["import duckdb", "from seastream_nb.interchange import framed, narrowed"]
+    imports = [
+        "import duckdb",
+        "from seastream_nb.interchange import distinctly_named, framed, narrowed",
+    ]
     connection = session.found(given.source)
     zone = connection.streamer._core.options.tz if connection else "UTC"
     before = ["con = duckdb.connect()", f"con.execute({sql.in_zone(zone)!r})"]

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from seastream_nb import guard, portal
 from seastream_nb.errors import ConfigError, StreamError, TooLarge
-from seastream_nb.interchange import narrowed
+from seastream_nb.interchange import distinctly_named, narrowed
 
 if TYPE_CHECKING:
     import duckdb
@@ -37,6 +37,8 @@ CLEANUP_SECONDS = 5.0
 
 def run(query: str, tables: Mapping[str, ss.Stream]) -> pa.Table:
     """What a query gives, over tables that each are a snapshot of a stream.
+
+    Columns that have one name are numbered: `n`, `n_1`.
 
     Raises:
         ConfigError: there is no DuckDB, or it refuses the query; with its text.
@@ -76,7 +78,7 @@ def run(query: str, tables: Mapping[str, ss.Stream]) -> pa.Table:
         raise _understood(failure) from failure
     for text in dict.fromkeys(chain.from_iterable(scan.warnings for scan in scans.values())):
         warnings.warn(text, stacklevel=2)
-    return narrowed(running.table)
+    return narrowed(distinctly_named(running.table))
 
 
 def in_zone(zone: str) -> str:
