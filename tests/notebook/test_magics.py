@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -224,6 +225,11 @@ def test_a_dry_run_does_not_connect_and_shows_no_password(
         ("read", "KEY"),
         ("read ticks --frame dask", "pandas"),
         ("read ticks --as 1x", "no name of a variable"),
+        ("read ticks --as class", "'class' is no name of a variable"),
+        ("read ticks --as None", "'None' is no name of a variable"),
+        ("read ticks --limit -1", "--limit: '-1' is no number from 0 on"),
+        ("tail ticks -n -1", "-n: '-1' is no number from 0 on"),
+        ("read ticks --limit 2 --last 3", "--limit, --last: give one of them"),
         ("read ticks --json --text", "give one of json, text, fields"),
         ("read ticks --since nonsense", "nonsense"),
         ("read 'ticks", "No closing quotation"),
@@ -265,6 +271,20 @@ def test_what_a_body_raises_keeps_its_traceback(
 def test_a_body_that_is_no_python_is_not_read_for(connected: InteractiveShell) -> None:
     assert isinstance(error_of(connected, "%%stream ticks\n1 +"), SyntaxError)
     assert "df" not in connected.user_ns
+
+
+def test_the_help_that_an_error_names_is_there(
+    connected: InteractiveShell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in ("%stream read ticks --nonsense", "%%stream ticks --nonsense\npass"):
+        said = str(error_of(connected, line))
+        named = re.search(r"see (%+stream.* --help)(, with any line below it)?$", said)
+        assert named, said
+        capsys.readouterr()
+        run(connected, named[1] + ("\npass" if named[2] else ""))
+        shown = capsys.readouterr().out
+        assert "--since T" in shown
+        assert ("--each" in shown) == line.startswith("%%")
 
 
 def test_help_is_printed(connected: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import keyword
 import re
 import shlex
 from collections.abc import Callable
@@ -25,8 +26,9 @@ class Helped(Exception):
 class LineParser(argparse.ArgumentParser):
     """An `ArgumentParser` for a line of a notebook, which neither exits nor guesses."""
 
-    def __init__(self, prog: str, description: str) -> None:
+    def __init__(self, prog: str, description: str, help_line: str | None = None) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
+        self._help_line = help_line or f"{prog} --help"
 
     def read(self, tokens: list[str]) -> argparse.Namespace:
         """What the tokens mean.
@@ -43,7 +45,7 @@ class LineParser(argparse.ArgumentParser):
     def _refuse(self, token: str) -> NoReturn:
         name = token.partition("=")[0]
         close = difflib.get_close_matches(name, self._option_string_actions, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"see {self.prog} --help"
+        hint = f"did you mean {close[0]!r}?" if close else f"see {self._help_line}"
         raise ConfigError(f"{self.prog}: there is no {name!r} here; {hint}")
 
     def _joined(self, tokens: list[str]) -> list[str]:
@@ -90,9 +92,14 @@ def tokens_of(line: str) -> list[str]:
         raise ConfigError(f"the line cannot be read: {error}") from None
 
 
-def parser(name: str, description: str, *options: Callable[[LineParser], None]) -> LineParser:
-    """A parser with these groups of options."""
-    made = LineParser(name, description)
+def parser(
+    name: str,
+    description: str,
+    *options: Callable[[LineParser], None],
+    help_line: str | None = None,
+) -> LineParser:
+    """A parser with these groups of options; `help_line` says how to see its help."""
+    made = LineParser(name, description, help_line)
     for add in options:
         add(made)
     return made
@@ -139,7 +146,7 @@ def framing(to: LineParser) -> None:
     to.add_argument("--as", dest="name", metavar="VAR", type=_identifier, default="df")
     to.add_argument("--frame", choices=FRAMES, default="pandas")
     to.add_argument("--quiet", action="store_true", help="show nothing but errors")
-    to.add_argument("--limit", metavar="N", type=int, help="the first N messages of the range")
+    to.add_argument("--limit", metavar="N", type=_count, help="the first N messages of the range")
 
 
 def body(to: LineParser) -> None:
@@ -212,7 +219,7 @@ def watching(to: LineParser) -> None:
 
 def following(to: LineParser) -> None:
     """How many messages, and whether it goes on."""
-    to.add_argument("-n", dest="count", metavar="N", type=int, default=10)
+    to.add_argument("-n", dest="count", metavar="N", type=_count, default=10)
     to.add_argument("--follow", action="store_true", help="then what comes, as a live view")
 
 
@@ -231,9 +238,11 @@ def asked(given: argparse.Namespace) -> Asked:
     """The part of a stream that the options name.
 
     Raises:
-        ConfigError: two decodings.
+        ConfigError: two decodings, or the first and the last messages.
     """
     options: dict[str, Any] = vars(given)
+    if str(options.get("last")).isdecimal() and options.get("limit") is not None:
+        raise ConfigError("--limit, --last: give one of them, or a window such as --last 10m")
     decodings = {name: options.get(name, False) for name in ("json", "text", "fields")}
     return Asked(
         shards=options.get("shard", ()),
@@ -265,7 +274,13 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+    return int(text)
+
+
 def _identifier(text: str) -> str:
-    if not text.isidentifier():
+    if not text.isidentifier() or keyword.iskeyword(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no name of a variable")
     return text

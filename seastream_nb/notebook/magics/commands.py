@@ -124,8 +124,14 @@ _RANGE = (arguments.keys, arguments.source, arguments.ranges)
 _FRAME = (*_RANGE, arguments.decoding, arguments.framing)
 _DRY = (arguments.dry,)
 
+# IPython takes no cell without a body, also not to print help.
 CELL = parser(
-    "%%stream", "Run the body once, with a frame of streams.", *_FRAME, arguments.body, *_DRY
+    "%%stream",
+    "Run the body once, with a frame of streams.",
+    *_FRAME,
+    arguments.body,
+    *_DRY,
+    help_line="%%stream --help, with any line below it",
 )
 
 
