@@ -35,13 +35,14 @@ def _as_it_is(result: Any) -> Any:
 def _shown(method: M, *, gives: str | None = None, each: str = "AsyncIterator") -> M:
     """The method, whose signature is the facade's: `self`, and what the caller is given."""
     core = signature(method)
-    first, *others = core.parameters.values()
-    found = _GIVEN.fullmatch(core.return_annotation)
+    parameters = [*core.parameters.values()]
+    if parameters:
+        parameters[0] = parameters[0].replace(name="self", annotation=Parameter.empty)
+    found = _GIVEN.fullmatch(str(core.return_annotation))
     if gives is None and found is not None:
         gives = found["result"] or f"{each}[{found['item']}]"
     cast("Any", method).__signature__ = core.replace(
-        parameters=[first.replace(name="self", annotation=Parameter.empty), *others],
-        return_annotation=gives or core.return_annotation,
+        parameters=parameters, return_annotation=gives or core.return_annotation
     )
     return method
 

@@ -89,6 +89,7 @@ def _warnings_in_one_line() -> Iterator[None]:
         note(f"warning: {message}")
 
     with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)  # what a command notices is no failure
         warnings.showwarning = show
         yield
 
