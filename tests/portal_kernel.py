@@ -56,7 +56,7 @@ class Kernel:
         """
         since = time.monotonic()
         request = self.client.execute(code)
-        lines: list[str] = []
+        text = ""  # a line may come in pieces
         error: str | None = None
         while True:
             message = self.published()
@@ -64,8 +64,8 @@ class Kernel:
                 continue
             kind, content = message["msg_type"], message["content"]
             if kind == "stream":
-                lines += content["text"].splitlines()
-                if interrupt_at in lines:
+                text += content["text"]
+                if interrupt_at in text.splitlines():
                     self.wait_until_it_waits()
                     interrupt_at, since = None, time.monotonic()
                     self.manager.interrupt_kernel()
@@ -74,7 +74,7 @@ class Kernel:
             elif kind == "status" and content["execution_state"] == "idle":
                 ended = time.monotonic()
                 self.take_reply(request)
-                return Cell(lines, error, ended), ended - since
+                return Cell(text.splitlines(), error, ended), ended - since
 
     def published(self) -> dict[str, Any]:
         """The next message that the kernel publishes."""

@@ -210,7 +210,8 @@ def test_an_interrupt_leaves_nothing(
             except KeyboardInterrupt:
                 assert turn or not path.exists()
             alarm(0)
-            assert [name for name in listed(tmp_path) if name not in ("x", "x.parquet")] == []
+            # A disk that is busy for longer than an interrupt waits keeps one until it is done.
+            assert eventually(lambda: {*listed(tmp_path)} <= {"x", "x.parquet"})
             if path.exists():
                 assert ds.dataset(path).count_rows() == 60_000
                 streamer["s"].to_parquet(path, overwrite=True)
