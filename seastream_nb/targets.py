@@ -50,12 +50,14 @@ async def _connected(
 def split_stream(url: str) -> tuple[str, str | None]:
     """The URL of a server, and the stream key after it: `redis://host[:port][/db][/key]`.
 
-    A number alone is a database. After a socket, which is a file, only a key can follow.
+    A number alone is a database. After a socket, and after a file, only a key can follow.
 
     >>> split_stream("redis://ana:s3cret@db:6380/2/ticks")
     ('redis://ana:s3cret@db:6380/2', 'ticks')
     >>> split_stream("redis://localhost/ticks"), split_stream("redis://localhost/2")
     (('redis://localhost', 'ticks'), ('redis://localhost/2', None))
+    >>> split_stream("file:///week.ss/ticks"), split_stream("file:///week.ss")
+    (('file:///week.ss', 'ticks'), ('file:///week.ss', None))
 
     Raises:
         StreamUrlError: it has more parts.
@@ -67,6 +69,8 @@ def split_stream(url: str) -> tuple[str, str | None]:
         path, key = _after_socket(place)
     elif scheme in ("redis", "rediss"):
         path, key = _after_host(place)
+    elif scheme == "file":
+        path, key = _after_file(place)
     else:
         return url, None
     return f"{scheme}{separator}{credentials}{at}{path}{mark}{options}", key
@@ -87,3 +91,10 @@ def _after_host(place: str) -> tuple[str, str | None]:
 def _after_socket(place: str) -> tuple[str, str | None]:
     path, _, key = place.rpartition("/")
     return (path, key) if path and Path(unquote(path)).is_socket() else (place, None)
+
+
+def _after_file(place: str) -> tuple[str, str | None]:
+    path, _, key = place.rpartition("/")
+    there = Path(unquote(path))
+    is_file = there.is_file() or (there.suffix == ".ss" and not there.is_dir())
+    return (path, key) if is_file else (place, None)

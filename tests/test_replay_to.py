@@ -145,6 +145,17 @@ def test_a_file_that_is_not_there_is_made(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["new.ss", "other.ss"]
 
 
+def test_the_url_of_a_file_may_end_with_a_stream(
+    streamer: ss.Streamer, client: redis.Redis, tmp_path: Path
+) -> None:
+    fill(client, "s", [0, 1, 2])
+    path = tmp_path / "new.ss"
+    for key in ("a", "b"):
+        assert streamer["s"].replay_to(f"file://{path}/{key}", speed=None).messages == 3
+    with ss.connect(path) as file:
+        assert {key: file[key].count() for key in file.catalog()} == {"a": 3, "b": 3}
+
+
 @pytest.mark.parametrize("idempotent", [False, True])
 def test_a_producer_is_left_open(
     streamer: ss.Streamer, client: redis.Redis, *, idempotent: bool
