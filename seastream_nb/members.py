@@ -67,11 +67,11 @@ def awaiting(core_method: Coroutines[Core, P, T]) -> Coroutines[Any, P, T]:
     """A facade method that awaits the core's coroutine method, as `bridge` does."""
     cross: Coroutines[Any, P, T] = _method(core_method, bridge)
 
-    @wraps(core_method)
+    @wraps(cross)
     async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await cross(self, *args, **kwargs)
 
-    return _shown(method)
+    return method
 
 
 @overload

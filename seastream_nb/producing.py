@@ -6,8 +6,7 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from operator import index
-from typing import Any, SupportsIndex, cast
+from typing import Any
 
 from seastream_nb.checks import named, or_none, seconds_or_zero
 from seastream_nb.errors import AlreadyAnchored, ConfigError, NotAnchored
@@ -15,7 +14,7 @@ from seastream_nb.keys import MAX_U64, EntryId, StreamKey
 from seastream_nb.message import Payload, payload_bytes
 from seastream_nb.options import ConnectOptions, ProducerOptions
 from seastream_nb.outbox import Outbox
-from seastream_nb.quantities import Duration
+from seastream_nb.quantities import Duration, whole
 from seastream_nb.receipt import PendingReceipt
 from seastream_nb.times import When
 
@@ -166,10 +165,7 @@ def shard_number(name: str, shard: object) -> int:
     Raises:
         ConfigError: it is none from 0 to 2**64 - 1.
     """
-    try:
-        number = -1 if isinstance(shard, bool) else index(cast("SupportsIndex", shard))
-    except TypeError:
-        number = -1
-    if 0 <= number <= MAX_U64:
+    number = whole(shard)
+    if number is not None and 0 <= number <= MAX_U64:
         return number
     raise ConfigError(f"the shard of {name!r} is {shard!r}: it must be a number from 0")

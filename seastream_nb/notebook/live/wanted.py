@@ -51,7 +51,7 @@ class Wanted:
         max_rows: int,
         max_bytes: Size,
     ) -> Wanted:
-        """Check what is wanted; what is left out, the facades say.
+        """Check what is wanted; what is left out, `live` says.
 
         Raises:
             ConfigError: naming the argument.
